@@ -1,0 +1,71 @@
+# One line a target: `make`. Everything runs in .venv, which is made on first use.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN_PYTHON := $(VENV)/bin/python
+PORT ?= 5000
+
+# MODEL=cnn DATA=digits EXPERIMENT=... DEVICES=2 SEED=1 ARGS="optimizer.lr=0.01 ..."
+OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DATA)) \
+	$(if $(MODEL),model=$(MODEL)) $(if $(DEVICES),trainer.devices=$(DEVICES)) \
+	$(if $(SEED),seed=$(SEED)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install train evaluate ui test test-all test-gpu lint format bench bench-gpu clean
+
+help:  ## this list
+	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= ARGS=\"key=value ...\"]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: PYTHON: $(PYTHON): expected Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the packages of pyproject.toml at the versions of constraints.txt (some minutes, 2 GB)"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the tools of the tests"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves)
+
+train: $(VENV)/.installed  ## train a model; RESUME=<run id> goes on with an interrupted run
+	@$(RUN_PYTHON) -m project.train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES)
+
+evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last
+	@$(RUN_PYTHON) -m project.evaluate run=$(or $(RUN),last) $(ARGS)
+
+ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000
+	@$(RUN_PYTHON) -m project.tracking.ui port=$(PORT)
+
+test: $(VENV)/.installed-dev  ## run the tests, under 12 minutes on 2 cores
+	@$(RUN_PYTHON) -m pytest -q $(ARGS)
+
+test-all: $(VENV)/.installed-dev  ## run the long tests too
+	@$(RUN_PYTHON) -m pytest -q -m "not gpu" $(ARGS)
+
+test-gpu: $(VENV)/.installed-dev  ## run the tests that need an NVIDIA GPU
+	@$(RUN_PYTHON) -m pytest -q -m gpu $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-dev  ## put style right
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.installed-dev  ## time against a hand-written loop; writes benchmarks/RESULTS.md
+	@$(RUN_PYTHON) -m benchmarks.run $(ARGS)
+
+bench-gpu: $(VENV)/.installed-dev  ## the same on an NVIDIA GPU
+	@$(RUN_PYTHON) -m benchmarks.run accelerator=gpu $(ARGS)
+
+clean:  ## remove .venv and caches; runs and data stay
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

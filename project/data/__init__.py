@@ -1,0 +1,1 @@
+"""Data sources, their splits, augmentation and the LightningDataModule over them."""

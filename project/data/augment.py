@@ -1,0 +1,46 @@
+"""Augmentation by albumentations, made a function of (seed, epoch, sample index)."""
+
+import random
+from collections.abc import Sequence
+
+import albumentations
+import cv2
+import numpy as np
+
+from project.types import Array, Indices
+
+# Small images gain nothing from OpenCV's threads, and in loader workers they fight over the cores.
+cv2.setNumThreads(0)
+
+
+class Augment:
+    """Applies transforms in order, each sample with a random state of its own.
+
+    By itself albumentations draws the same numbers in every loader worker and every epoch.
+
+    Args:
+        transforms: albumentations transforms of images.
+        seed: the run's seed.
+    """
+
+    def __init__(self, transforms: Sequence[albumentations.BasicTransform], seed: int) -> None:
+        self.seed = seed
+        self.compose = albumentations.Compose(list(transforms))
+
+    def __call__(self, images: Array, epoch: int, indices: Indices) -> Array:
+        """Augments a batch.
+
+        Args:
+            images: (B, H, W, C) uint8.
+            epoch: from 0; the same sample looks different in each.
+            indices: (B,) of the samples in their data set.
+
+        Returns:
+            (B, H, W, C) uint8, a new array.
+        """
+        augmented = np.empty_like(images)
+        for position, index in enumerate(indices.tolist()):
+            generator = np.random.default_rng((self.seed, epoch, index))
+            self.compose.set_random_state(generator, random.Random(generator.bytes(8)))
+            augmented[position] = self.compose(image=images[position])["image"]
+        return augmented

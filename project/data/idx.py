@@ -1,0 +1,41 @@
+"""Reads the IDX files of the MNIST family (https://yann.lecun.org/exdb/mnist), plain or gzipped."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from project.errors import UserError
+from project.types import Array
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Finds the IDX file of that name in a folder, as it is or with ``.gz`` behind it."""
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def read(path: Path) -> Array:
+    """Reads one IDX file of unsigned bytes.
+
+    Returns:
+        (N,) labels or (N, H, W) images, uint8.
+
+    Raises:
+        UserError: the file is not IDX, is damaged, or is not of the length that it announces.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"data.root: {path}: can't be read ({error})") from None
+    # Two zero bytes, 8 for uint8, the number of dimensions; then each size, big-endian.
+    num_dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    start = 4 + 4 * num_dimensions
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist()) if num_dimensions else ()
+    expected = start + int(np.prod(shape, dtype=np.int64))
+    if len(shape) != num_dimensions or not shape or len(content) != expected:
+        raise UserError(
+            f"data.root: {path}: not a whole IDX file of bytes: "
+            f"{len(content)} bytes, its header announces {expected if shape else 'nothing'}"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,64 @@
+"""Which samples make up which batch: a function of (seed, epoch), shared out among the ranks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from project.types import Indices
+
+Key = tuple[int, Indices]  # epoch, positions in the split
+
+
+class Batches(Sampler[Key]):
+    """Yields whole batches, for a loader with ``batch_size=None``.
+
+    Every rank draws the same global batches and takes each ``num_ranks``-th sample of each, so that
+    two processes see together what one process sees. Training leaves the incomplete batch at
+    the end out; as the order differs from epoch to epoch, no sample is left out for good.
+
+    Args:
+        num_samples: size of the split.
+        batch_size: samples a batch, over all ranks.
+        seed: shuffles each epoch in its own way; None keeps the order, and the last batch too.
+        rank: of this process.
+        num_ranks: processes in all.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = min(batch_size, num_samples)
+        self.seed = seed
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order; Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.seed is not None:
+            return self.num_samples // self.batch_size
+        return -(-len(range(self.rank, self.num_samples, self.num_ranks)) // self._rank_size)
+
+    @property
+    def _rank_size(self) -> int:
+        return max(1, self.batch_size // self.num_ranks)
+
+    def __iter__(self) -> Iterator[Key]:
+        if self.seed is None:
+            mine = np.arange(self.rank, self.num_samples, self.num_ranks)
+            for start in range(0, len(mine), self._rank_size):
+                yield self.epoch, mine[start : start + self._rank_size]
+            return
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self.epoch, order[start : start + self.batch_size][self.rank :: self.num_ranks]

@@ -1,0 +1,134 @@
+"""MNIST, Fashion-MNIST and CIFAR-10: downloaded and checked by torchvision, or read from a folder."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+from filelock import FileLock
+
+from project import ROOT
+from project.data import idx
+from project.data.source import Source
+from project.errors import UserError
+from project.types import Array
+
+DOWNLOADS = ROOT / "data"
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+
+
+def mnist(root: str | None = None) -> Source:
+    """Reads 70,000 handwritten digits of 28 x 28, the last 10,000 the official test set.
+
+    Args:
+        root: folder that holds ``MNIST/raw/*-ubyte`` (or ``.gz``); None downloads into ``data/``.
+
+    Raises:
+        UserError: a file is missing, damaged or can't be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    return _read_idx(MNIST, root, tuple("0123456789"))
+
+
+def fashion_mnist(root: str | None = None) -> Source:
+    """Reads 70,000 pictures of clothes of 28 x 28, the last 10,000 the official test set.
+
+    Debian's package dataset-fashion-mnist is used where it is installed and no root is given.
+
+    Args:
+        root: folder that holds ``FashionMNIST/raw/*-ubyte`` (or ``.gz``); None downloads into
+            ``data/``.
+
+    Raises:
+        UserError: a file is missing, damaged or can't be downloaded.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    classes = tuple(name.lower() for name in FashionMNIST.classes)
+    return _read_idx(FashionMNIST, root, classes, installed=DEBIAN_FASHION_MNIST)
+
+
+def cifar10(root: str | None = None) -> Source:
+    """Reads 60,000 colour pictures of 32 x 32, the last 10,000 the official test set.
+
+    Args:
+        root: folder that holds ``cifar-10-batches-py``; None downloads into ``data/``.
+
+    Raises:
+        UserError: a file is missing, damaged or can't be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    folder = Path(root) if root else DOWNLOADS
+    if root is None:
+        _download(CIFAR10, folder)
+    try:
+        parts = [CIFAR10(folder, train=train) for train in (True, False)]
+    except (RuntimeError, OSError) as error:
+        message = str(error).splitlines()[0]
+        raise UserError(f"data.root: {folder}: {message}, expected {CIFAR10.base_folder}") from None
+    return Source(
+        inputs=np.concatenate([part.data for part in parts]),
+        targets=np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts]),
+        classes=tuple(parts[0].classes),
+        num_test=len(parts[1]),
+    )
+
+
+def _read_idx(
+    dataset: Any, root: str | None, classes: tuple[str, ...], installed: Path | None = None
+) -> Source:
+    folder = (Path(root) if root else DOWNLOADS) / dataset.__name__ / "raw"
+    if root is None and installed is not None and installed.is_dir():
+        folder = installed
+    elif root is None:
+        _download(dataset, DOWNLOADS)
+    images, labels = [], []
+    for part in ("train", "t10k"):
+        images.append(_read_part(folder, f"{part}-images-idx3-ubyte", num_dimensions=3))
+        labels.append(_read_part(folder, f"{part}-labels-idx1-ubyte", num_dimensions=1))
+        if len(images[-1]) != len(labels[-1]):
+            raise UserError(
+                f"data.root: {folder}: {len(images[-1])} {part} images, "
+                f"expected as many as labels ({len(labels[-1])})"
+            )
+    targets = np.concatenate(labels).astype(np.int64)
+    if targets.max() >= len(classes):
+        raise UserError(
+            f"data.root: {folder}: label {targets.max()}, expected 0 to {len(classes) - 1}"
+        )
+    return Source(np.concatenate(images)[..., np.newaxis], targets, classes, len(images[1]))
+
+
+def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
+    path = idx.find(folder, name)
+    if path is None:
+        raise UserError(f"data.root: {folder}: expected {name} or {name}.gz in it")
+    content = idx.read(path)
+    if content.ndim != num_dimensions:
+        raise UserError(f"data.root: {path}: {content.ndim} dimensions, expected {num_dimensions}")
+    return content
+
+
+def _download(dataset: Callable[..., Any], folder: Path) -> None:
+    """Fetches what is missing, with torchvision's progress bar and checksums, one process a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        try:
+            # torchvision prints each address to stdout, which is kept for results.
+            with contextlib.redirect_stdout(
+                io.StringIO() if not sys.stderr.isatty() else sys.stderr
+            ):
+                dataset(folder, train=True, download=True)
+        except (RuntimeError, URLError, OSError) as error:
+            name = getattr(dataset, "__name__", "the data set")
+            raise UserError(
+                f"data.root: {folder}: {name} is not there and can't be downloaded "
+                f"({str(error).strip().splitlines()[0]}); "
+                f"expected network, or data.root=<folder that holds it>"
+            ) from None

@@ -1,0 +1,66 @@
+"""What ends a command early, and how it is said."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from types import FrameType
+
+
+class UserError(Exception):
+    """A mistake in a command, a config or a file; the command prints it and exits with 2."""
+
+
+class TrainingError(Exception):
+    """A run that can't go on, such as a loss that is NaN; the run is FAILED, exit code 1."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM; the run is KILLED and can be resumed.
+
+    Not a KeyboardInterrupt, which Lightning answers by leaving the process.
+
+    Args:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raises ``Stopped`` inside where SIGINT or SIGTERM arrives; does nothing off the main thread."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        # One is enough: what follows is the clean-up, which a second Ctrl-C must not break.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signum)
+
+    try:
+        previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """Says which names are known, or only the most similar if one is close.
+
+    Args:
+        wrong: what was given.
+        known: what could have been given.
+
+    Returns:
+        The end of an error message: ``did you mean 'x'?`` or ``expected one of x, y, z``.
+    """
+    names = sorted(known)
+    close = get_close_matches(wrong, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(names)}"

@@ -1,0 +1,109 @@
+"""Opens the sealed test set for a finished run, logs test/* to it and counts the openings.
+
+Usage: python -m project.evaluate run=<run id>|last
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from project.command import run_command
+from project.errors import UserError, stoppable
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the test set said.
+
+    Attributes:
+        run_id: of the evaluated run.
+        num_samples: in the test set.
+        metrics: by name.
+        interval: 95 % Wilson score interval of the accuracy; None where there is no accuracy.
+        num_openings: how often this test set has been opened, by any run, this time included.
+    """
+
+    run_id: str
+    num_samples: int
+    metrics: Mapping[str, float]
+    interval: tuple[float, float] | None
+    num_openings: int
+
+
+def evaluate(run_id: str) -> Evaluation:
+    """Evaluates the best checkpoint of a run on the test split, on one device.
+
+    Args:
+        run_id: of a finished run, or ``last``.
+
+    Raises:
+        UserError: there is no such run, it has no checkpoint, or its data have changed.
+    """
+    from scipy.stats import binomtest
+    from sklearn.metrics import confusion_matrix
+
+    from project.config import build_data
+    from project.figures.classification import confusion_matrix as draw_confusion_matrix
+    from project.fit import choose_devices
+    from project.models.tasks import Classifier
+    from project.report import load_best, measure
+    from project.tracking.run import check_same_data, count_openings, find_run
+
+    with stoppable():
+        run = find_run(run_id)
+        status = run.mlflow_run.info.status
+        if status != "FINISHED":
+            raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
+        if not run.best_checkpoint.exists():
+            raise UserError(
+                f"run: {run.id}: {run.best_checkpoint} is missing: expected its weights"
+            )
+        config = run.config()
+        data = build_data(config)
+        check_same_data(run, data)
+        model = load_best(run, config, data.spec)
+        settings = config.trainer.model_copy(update={"devices": 1, "accelerator": "auto"})
+        device = choose_devices(settings).torch_device
+        num_openings = count_openings(run)  # recorded first: whatever comes after, it was opened
+        samples = data.open_test()
+        metrics, predictions = measure(model, data.test_dataloader(), device)
+        logged = {f"test/{name}": value for name, value in metrics.items()}
+        interval = None
+        if isinstance(model.task, Classifier):
+            predicted = predictions.argmax(axis=1)
+            num_right = int((predicted == samples.targets).sum())
+            proportion = binomtest(num_right, len(samples)).proportion_ci(0.95, method="wilson")
+            interval = float(proportion.low), float(proportion.high)
+            logged |= {"test/accuracy_low": interval[0], "test/accuracy_high": interval[1]}
+            run.set_tags({"test.interval": "95 % Wilson score interval of the accuracy"})
+            classes = data.spec.classes
+            counts = confusion_matrix(samples.targets, predicted, labels=range(len(classes)))
+            run.log_figures(
+                [("test_confusion_matrix", draw_confusion_matrix(counts, classes, "test"))]
+            )
+        run.log_metrics(logged, step=0)
+    return Evaluation(run.id, len(samples), metrics, interval, num_openings)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluates the run of a command line and prints the result."""
+    run_id = ""
+    for argument in arguments:
+        key, _, run_id = argument.partition("=")
+        if key != "run" or not run_id:
+            raise UserError(f"{argument}: expected run=<run id>, or run=last")
+    if not run_id:
+        raise UserError("run: missing: expected run=<run id>, or run=last")
+    result = evaluate(run_id)
+    print(f"test set of {result.num_samples} samples, run {result.run_id}")
+    for name, value in result.metrics.items():
+        interval = ""
+        if name == "accuracy" and result.interval is not None:
+            low, high = result.interval
+            interval = f"  (95 % Wilson interval {low:.4f} to {high:.4f})"
+        print(f"  test/{name} {value:.4f}{interval}")
+    times = "the first time" if result.num_openings == 1 else f"{result.num_openings} times"
+    print(f"this test set has now been opened {times}: each further choice by it biases it more")
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__)

@@ -1,0 +1,51 @@
+"""What all figures share."""
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from project.types import Array
+
+TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: told apart by the colour-blind
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, which needs no display and is laid out by itself."""
+    with rc_context({"font.size": 10}):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def clean(axes: Axes) -> None:
+    """A quiet frame and grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def show_image(axes: Axes, image: Array, title: str = "", colour: str = "black") -> None:
+    """Draws (H, W, C) of uint8, or of numbers in [0, 1], without ticks."""
+    is_grey = image.shape[2] == 1
+    top = 255 if image.dtype == np.uint8 else 1
+    axes.imshow(
+        image[..., 0] if is_grey else image, cmap="gray" if is_grey else None, vmin=0, vmax=top
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=8, color=colour)
+
+
+def grid(
+    num_cells: int, columns: int, cell: float = 1.25, title: str = ""
+) -> tuple[Figure, list[Axes]]:
+    """A figure of equal cells, row by row; cells left over are empty."""
+    columns = min(columns, num_cells)
+    rows = -(-num_cells // columns)
+    figure = new_figure(max(4.0, cell * columns), cell * rows + 0.5)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for left_over in axes[num_cells:]:
+        left_over.axis("off")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure, axes[:num_cells]

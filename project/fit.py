@@ -1,0 +1,232 @@
+"""Runs the Trainer: in this process, or in one process a device."""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+from torch.multiprocessing.spawn import (
+    ProcessExitedException,
+    ProcessRaisedException,
+    start_processes,
+)
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from project.config import Config, TrainerSettings, build_data, build_model, check
+from project.data.module import DataModule
+from project.errors import TrainingError, UserError, stoppable
+from project.models.base import Model
+from project.progress import Progress
+from project.tracking.run import Run
+
+# Lightning's notes on devices, tensor cores and intervals: what they ask about is decided here.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a run is trained on.
+
+    Attributes:
+        accelerator: ``cpu`` or ``gpu``.
+        count: processes, one a device.
+    """
+
+    accelerator: str
+    count: int
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The first of them."""
+        return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name() if self.accelerator == "gpu" else "CPU"
+        return f"{self.count} x {name}"
+
+
+def choose_devices(settings: TrainerSettings) -> Devices:
+    """Takes what the settings ask for.
+
+    Raises:
+        UserError: it isn't there.
+    """
+    num_gpus = torch.cuda.device_count()
+    if settings.accelerator == "gpu" and num_gpus == 0:
+        raise UserError("trainer.accelerator: gpu: there is no GPU: expected auto or cpu")
+    use_gpu = settings.accelerator != "cpu" and num_gpus > 0
+    if settings.precision == "16-mixed" and not use_gpu:
+        raise UserError(
+            "trainer.precision: 16-mixed: expected auto, 32-true or bf16-mixed on a CPU"
+        )
+    if settings.devices == "auto":
+        return Devices("gpu", num_gpus) if use_gpu else Devices("cpu", 1)
+    available = num_gpus if use_gpu else os.cpu_count() or 1
+    if settings.devices > available:
+        kind = "GPUs" if use_gpu else "CPU cores"
+        raise UserError(f"trainer.devices: {settings.devices}: expected at most {available} {kind}")
+    return Devices("gpu" if use_gpu else "cpu", settings.devices)
+
+
+def choose_precision(settings: TrainerSettings, model: nn.Module, devices: Devices) -> Any:
+    """``auto`` is bf16 autocast for convolutions where the hardware computes in bf16, else fp32.
+
+    Fully connected networks are small enough that casting costs more than it gains, and a linear
+    regression shall find its weights to more than three digits.
+    """
+    if settings.precision != "auto":
+        return settings.precision
+    if devices.accelerator == "gpu":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if has_bf16 and _has_convolutions(model) else "32-true"
+
+
+def _has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
+def make_model(config: Config, data: DataModule) -> Model:
+    """The model with its first weights, a function of the seed, in the layout that is fastest."""
+    torch.manual_seed(config.seed)
+    model = build_model(config, data.spec)
+    if _has_convolutions(model):
+        model.to(memory_format=torch.channels_last)
+    return model
+
+
+class EpochSeed(Callback):
+    """Makes dropout a function of (seed, epoch): the same before and after a resume.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        state = np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
+
+class Patience(EarlyStopping):
+    """Early stopping that also stops at once where a resumed run had run out of patience."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def fit(config: Config, data: DataModule, run: Run, devices: Devices) -> None:
+    """Trains to the end, from the last checkpoint if there is one.
+
+    Metrics go to the run; what is left afterwards are ``best.ckpt`` and ``last.ckpt``.
+
+    Raises:
+        TrainingError: the loss is not finite, or a process died.
+    """
+    if devices.count == 1:
+        _fit(config, data, run, devices)
+    else:
+        _fit_in_processes(config, run, devices)
+
+
+def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int = 0) -> None:
+    model = make_model(config, data)
+    settings = config.trainer
+    monitor, mode = f"val/{model.task.score}", model.task.mode
+    callbacks: list[Callback] = [EpochSeed(config.seed)]
+    if settings.ema_decay is not None:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)))
+    if settings.patience is not None:
+        callbacks.append(Patience(monitor, mode=mode, patience=settings.patience))
+    if rank == 0:
+        callbacks.append(Progress(monitor))
+    callbacks.append(
+        ModelCheckpoint(
+            dirpath=run.folder,
+            filename=run.best_checkpoint.stem,
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+    )
+    strategy: Any = "auto"
+    if devices.count > 1:
+        backend = "nccl" if devices.accelerator == "gpu" else "gloo"
+        strategy = DDPStrategy(process_group_backend=backend)
+    with run.metric_logger(enabled=rank == 0) as logger:
+        trainer = pl.Trainer(
+            accelerator=devices.accelerator,
+            devices=devices.count,
+            strategy=strategy,
+            precision=choose_precision(settings, model, devices),
+            max_epochs=settings.max_epochs,
+            logger=logger,
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            # Same run, same result; on a GPU some kernels would differ from run to run.
+            deterministic="warn" if devices.accelerator == "gpu" else None,
+        )
+        resume: Path | None = run.last_checkpoint if run.last_checkpoint.exists() else None
+        trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
+
+
+def _fit_in_processes(config: Config, run: Run, devices: Devices) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = start_processes(
+        _fit_rank,
+        args=(config.model_dump(), run.id, devices, port),
+        nprocs=devices.count,
+        join=False,
+        start_method="spawn",
+    )
+    assert context is not None
+    try:
+        # Ends the other processes as soon as one has died.
+        while not context.join(timeout=1, grace_period=20):
+            pass
+    except ProcessRaisedException as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(
+            reason.removeprefix(f"{TrainingError.__module__}.TrainingError: ")
+        ) from None
+    except ProcessExitedException as error:
+        raise TrainingError(f"a training process died: {error}") from None
+    finally:
+        for process in context.processes:
+            process.terminate()
+        for process in context.processes:
+            process.join(20)
+            process.kill()
+
+
+def _fit_rank(rank: int, config: dict[str, Any], run_id: str, devices: Devices, port: int) -> None:
+    os.environ |= {  # what Lightning looks at to see that the processes are started already
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(devices.count),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(rank),
+    }
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices.count))
+    with stoppable():
+        checked = check(config)
+        _fit(checked, build_data(checked), Run(run_id), devices, rank)

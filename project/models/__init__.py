@@ -1,0 +1,1 @@
+"""LightningModules, one file each, and the tasks, losses and schedules that they share."""

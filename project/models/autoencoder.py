@@ -1,0 +1,63 @@
+"""Convolutional autoencoder: learns to reconstruct pictures through a narrow code, without labels."""
+
+from torch import Tensor, nn
+
+from project.models.base import Model
+from project.models.layers import Dropout
+from project.models.tasks import Reconstructor
+from project.types import Count, Probability, Spec
+
+
+class Autoencoder(Model):
+    """Two strided convolutions to a code, and their mirror image back (doi:10.1126/science.1127647).
+
+    Args:
+        spec: of the data, images.
+        width: channels of the first convolution; the second has twice as many.
+        latent_size: numbers in the code of a picture.
+        dropout: probability that a number of the code is left out of a training step.
+    """
+
+    needs = "image"
+    task_type = Reconstructor
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: Count = 32,
+        latent_size: Count = 32,
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__(spec)
+        height, breadth, channels = spec.shape
+        small = -(-height // 4), -(-breadth // 4)  # two strides of 2, rounded up
+        size = 2 * width * small[0] * small[1]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(size, latent_size),
+            Dropout(dropout),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, size),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (2 * width, *small)),
+            nn.Upsample(size=(-(-height // 2), -(-breadth // 2))),
+            nn.Conv2d(2 * width, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Upsample(size=(height, breadth)),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Sigmoid(),
+        )
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """The codes (B, latent_size) of raw pictures (B, H, W, C)."""
+        codes: Tensor = self.encoder(self.scale(inputs))
+        return codes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        reconstructions: Tensor = self.decoder(self.encode(inputs))
+        return reconstructions.permute(0, 2, 3, 1)

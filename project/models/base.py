@@ -1,0 +1,249 @@
+"""The LightningModule under every model: steps, losses, metrics and optimiser, written once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, ClassVar, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from project.errors import TrainingError
+from project.models.penalty import Penalty
+from project.models.tasks import Classifier, Regressor, Task
+from project.types import Spec
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        optimizer: makes one from parameter groups.
+        scheduler: makes one from an optimiser and the number of steps in all.
+        penalty: of the weights, added to the loss.
+        label_smoothing: probability mass given to the wrong classes while training.
+        gradient_clip: greatest norm of all gradients together; None clips nothing.
+    """
+
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    scheduler: Callable[[Optimizer, int], LRScheduler]
+    penalty: Penalty
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+
+
+class Scale(nn.Module):
+    """Raw inputs to network inputs: (B, H, W, C) uint8 to (B, C, H, W), each channel standardised.
+
+    Moving the channels is a view: the result is in PyTorch's channels_last layout, the fast one.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        shape = (1, -1, 1, 1) if spec.is_image else (1, -1)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(shape))
+        self.register_buffer("std", torch.tensor(spec.std).view(shape))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim == 4:
+            inputs = inputs.permute(0, 3, 1, 2)
+        return (inputs.float() - self.mean) / self.std
+
+
+class Evaluation(nn.Module):
+    """Loss and metrics over one split: exact means over samples, whatever the batches and ranks.
+
+    Args:
+        task: gives the metrics.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.metrics = task.metrics()
+
+    def update(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
+        """Adds a batch: its mean loss, and (B, ...) predictions and what they should have been."""
+        self.loss.update(loss, weight=len(reference))
+        self.metrics.update(predictions, reference)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Values by name, over all ranks; starts anew."""
+        values = {"loss": self.loss.compute(), **self.metrics.compute()}
+        self.loss.reset()
+        self.metrics.reset()
+        return values
+
+
+class Model(pl.LightningModule):
+    """What all models share; a model adds its network and ``forward``.
+
+    Args:
+        spec: of the data.
+
+    Attributes:
+        needs: the kind of samples that the network works on.
+        task_type: the task, where the model has one of its own instead of the data's.
+        recipe: how it is trained; set by ``prepare``.
+    """
+
+    needs: ClassVar[Literal["image", "any"]] = "any"
+    task_type: ClassVar[type[Task] | None] = None
+    recipe: Recipe
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        if self.needs == "image" and not spec.is_image:
+            raise ValueError(
+                f"needs images, the data are rows of {spec.shape[0]} columns: "
+                "expected model=linear or model=mlp"
+            )
+        self.spec = spec
+        by_data = Classifier if spec.task == "classification" else Regressor
+        self.task = (self.task_type or by_data)(spec)
+        self.scale = Scale(spec)
+        self.val_evaluation = Evaluation(self.task)
+        self.train_evaluation = Evaluation(self.task)
+        self._step: dict[str, Tensor | float] = {}
+        self._losses: list[Tensor] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Maps raw inputs, (B, H, W, C) uint8 or (B, F) float32, to the network's outputs."""
+        raise NotImplementedError
+
+    def prepare(self, recipe: Recipe) -> None:
+        """Makes the model ready to be trained by that recipe.
+
+        Raises:
+            ValueError: the recipe asks for what the task doesn't have.
+        """
+        if recipe.label_smoothing and not isinstance(self.task, Classifier):
+            raise ValueError("label_smoothing works on classes only: expected 0")
+        self.recipe = recipe
+        self.task.label_smoothing = recipe.label_smoothing
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Biases and norms (vectors and scalars) are not decayed (https://arxiv.org/abs/1812.01187)."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = self.recipe.optimizer(
+            [
+                {"params": [p for p in trained if p.ndim > 1]},
+                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+        )
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.recipe.scheduler(optimizer, num_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the clock; the loader's start-up counts, validation doesn't."""
+        self._losses = []
+        self._started = perf_counter()
+        self._num_samples = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch, plus the penalty of the weights."""
+        inputs, targets = batch
+        loss = self.task.loss(self(inputs), inputs, targets)
+        self._num_samples += len(inputs)
+        self._step = {"train/loss": loss.detach()}
+        if self.recipe.penalty.is_zero:
+            return loss
+        penalty = self.recipe.penalty(self)
+        self._step["train/penalty"] = penalty.detach()
+        return loss + penalty
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Measures the norm of all gradients together, and clips it where the recipe says so."""
+        trained = [p for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        if self.recipe.gradient_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.recipe.gradient_clip, norm)
+        self._step["train/grad_norm"] = norm
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Hands the step's metrics to the logger; they stay tensors, so a GPU is not waited for."""
+        loss = self._step["train/loss"]
+        assert isinstance(loss, Tensor)
+        if self.trainer.world_size > 1:
+            loss = self._step["train/loss"] = self.trainer.strategy.reduce(loss, reduce_op="mean")
+        # The loss before this one: its value is there already, so that nothing has to wait.
+        if self._losses:
+            self._check_finite(self._losses[-1], self.trainer.global_step - 1)
+        self._losses.append(loss)
+        self._step["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self.logger is not None:
+            self.logger.log_metrics(self._step, self.trainer.global_step)  # type: ignore[arg-type]
+
+    def on_validation_epoch_start(self) -> None:
+        """Stops the clock of the training epoch."""
+        if self._losses:
+            self._check_finite(self._losses[-1], self.trainer.global_step)
+            self._seconds = perf_counter() - self._started
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measures a batch of val (loader 0), or of train as it is, without augmentation (1)."""
+        inputs, targets = batch
+        outputs = self(inputs)
+        evaluation = (self.val_evaluation, self.train_evaluation)[dataloader_idx]
+        evaluation.update(
+            self.task.loss(outputs, inputs, targets),
+            self.task.predict(outputs),
+            self.task.reference(inputs, targets),
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the epoch: val, train (measured like val) and the gaps between them."""
+        val, train = self.val_evaluation.compute(), self.train_evaluation.compute()
+        metrics = {f"val/{name}": value for name, value in val.items()}
+        metrics |= {f"train/{name}": value for name, value in train.items() if name != "loss"}
+        metrics["gap/loss"] = val["loss"] - train["loss"]
+        metrics |= {f"gap/{name}": train[name] - val[name] for name in self.task.gap}
+        self._check_finite(val["loss"], self.trainer.global_step, "val/loss")
+        if self._losses:
+            metrics["train/loss_epoch"] = torch.stack(self._losses).mean()
+            num_samples = self._num_samples * self.trainer.world_size
+            metrics["train/samples_per_second"] = torch.tensor(num_samples / self._seconds)
+        self.log_dict(metrics, sync_dist=False)
+
+    def _check_finite(self, value: Tensor, step: int, name: str = "train/loss") -> None:
+        if not torch.isfinite(value):
+            raise TrainingError(
+                f"{name} is {value.item()} at step {step} (epoch {self.trainer.current_epoch}): "
+                "expected a finite number; a lower optimizer.lr or trainer.gradient_clip may help"
+            )
+
+
+class Predictor(nn.Module):
+    """A trained model as others use it: raw inputs in, predictions out, nothing else to know.
+
+    Args:
+        model: its weights are shared, not copied.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predicts from raw inputs, (B, H, W, C) uint8 or (B, F) float32."""
+        return self.model.task.predict(self.model(inputs))

@@ -1,0 +1,35 @@
+"""Multi-layer perceptron."""
+
+import math
+
+from torch import Tensor, nn
+
+from project.models.base import Model
+from project.models.layers import Dropout
+from project.types import Count, Probability, Spec
+
+
+class MLP(Model):
+    """Fully connected layers with ReLU and dropout.
+
+    Args:
+        spec: of the data.
+        width: units of each hidden layer.
+        depth: hidden layers.
+        dropout: probability that a hidden unit is left out of a training step.
+    """
+
+    def __init__(
+        self, spec: Spec, width: Count = 128, depth: Count = 2, dropout: Probability = 0.2
+    ) -> None:
+        super().__init__(spec)
+        layers: list[nn.Module] = []
+        size = math.prod(spec.shape)
+        for _ in range(depth):
+            layers += [nn.Linear(size, width), nn.ReLU(), Dropout(dropout)]
+            size = width
+        self.network = nn.Sequential(*layers, nn.Linear(size, spec.num_outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.network(self.scale(inputs).flatten(1))
+        return outputs

@@ -1,0 +1,128 @@
+"""Any classification network of torchvision.models, with a new head."""
+
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from project.errors import UserError, nearest
+from project.models.base import Model
+from project.models.layers import Dropout
+from project.types import Probability, Spec
+
+NUM_IMAGENET_CLASSES = 1000
+
+
+class Pretrained(Model):
+    """A network of torchvision.models by name; grey images are shown to it as RGB.
+
+    Args:
+        spec: of the data, images.
+        name: of the network, as in ``torchvision.models.list_models()``.
+        weights: ``none``, or a name of torchvision's such as ``DEFAULT`` or ``IMAGENET1K_V1``; they
+            are downloaded once into torch hub's cache.
+        freeze: train the new head only.
+        dropout: probability that a feature before the new head is left out of a training step.
+
+    Raises:
+        UserError: the weights can't be downloaded.
+        ValueError: no such network or weights, or the images are too small for it.
+    """
+
+    needs = "image"
+
+    def __init__(
+        self,
+        spec: Spec,
+        name: str = "resnet18",
+        weights: str = "none",
+        freeze: bool = False,
+        dropout: Probability = 0.2,
+    ) -> None:
+        super().__init__(spec)
+        if spec.shape[2] not in (1, 3):
+            raise ValueError(f"needs images of 1 or 3 channels, these have {spec.shape[2]}")
+        self.network = _load(name, weights)
+        self.is_frozen = freeze
+        self.network.requires_grad_(not freeze)
+        _replace_head(self.network, spec.num_outputs, dropout)
+        self._try_forward(name)
+
+    def train(self, mode: bool = True) -> "Pretrained":
+        """Keeps a frozen backbone in eval mode, else its batch norms would go on learning."""
+        super().train(mode)
+        if self.is_frozen:
+            for module in self.network.modules():
+                if not any(p.requires_grad for p in module.parameters()):
+                    module.train(mode and isinstance(module, Dropout))
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        images = self.scale(inputs)
+        outputs: Tensor = self.network(images.expand(-1, 3, -1, -1))
+        return outputs
+
+    def _try_forward(self, name: str) -> None:
+        """Tells now, rather than in the first step, that images are too small or not of the size."""
+        state = torch.get_rng_state()
+        self.eval()
+        try:
+            with torch.no_grad():
+                self(torch.zeros(1, *self.spec.shape, dtype=torch.uint8))
+        except (RuntimeError, AssertionError) as error:
+            height, width, _ = self.spec.shape
+            raise ValueError(
+                f"name: {name} can't work on images of {height} x {width} ({error}): "
+                "expected a larger data.image_size, or another network"
+            ) from None
+        finally:
+            torch.set_rng_state(state)
+            self.train()
+
+
+def _load(name: str, weights: str) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"name: {name}: {nearest(name, known)}")
+    arguments: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        arguments["init_weights"] = True
+    if weights != "none":
+        choices = models.get_model_weights(name)
+        names = [*choices.__members__, "DEFAULT"]
+        if weights not in names:
+            raise ValueError(f"weights: {weights}: {nearest(weights, ['none', *names])}")
+        try:
+            network: nn.Module = models.get_model(name, weights=weights)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"model.weights: {weights}: {name}'s weights are not in torch hub's cache and "
+                f"can't be downloaded ({error}): expected network, or model.weights=none"
+            ) from None
+    else:
+        network = models.get_model(name, weights=None, **arguments)
+    if getattr(network, "aux_logits", False):  # GoogLeNet and Inception: side heads for training
+        network.aux_logits = False  # type: ignore[assignment]
+        for side in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(network, side):
+                setattr(network, side, None)
+    return network
+
+
+def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> None:
+    """Puts dropout and a new layer where the one with ImageNet's 1,000 outputs is."""
+    for path, module in reversed(list(network.named_modules())):
+        head: nn.Module
+        if isinstance(module, nn.Linear) and module.out_features == NUM_IMAGENET_CLASSES:
+            head = nn.Linear(module.in_features, num_outputs)
+        elif isinstance(module, nn.Conv2d) and module.out_channels == NUM_IMAGENET_CLASSES:
+            head = nn.Conv2d(module.in_channels, num_outputs, kernel_size=1)
+        else:
+            continue
+        parent, _, attribute = path.rpartition(".")
+        setattr(network.get_submodule(parent), attribute, nn.Sequential(Dropout(dropout), head))
+        return
+    raise ValueError("name: this network has no layer of 1,000 outputs to replace")

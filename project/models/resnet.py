@@ -1,0 +1,91 @@
+"""Residual network for small images (https://arxiv.org/abs/1512.03385, section 4.2)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from project.models.base import Model
+from project.models.layers import Dropout, NormName, make_norm
+from project.types import Count, Probability, Spec
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        stride: of the first convolution.
+        norm: kind of normalisation.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: NormName) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            make_norm(norm, out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            make_norm(norm, out_channels),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                make_norm(norm, out_channels),
+            )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(self.shortcut(inputs) + self.residual(inputs))
+
+
+class ResNet(Model):
+    """Three stages of residual blocks, global average pooling, dropout and one linear layer.
+
+    Images of 96 pixels and more first pass the stem of the ImageNet networks, which divides their
+    size by four.
+
+    Args:
+        spec: of the data, images.
+        width: channels of the first stage; each further stage doubles them and halves the size.
+        depth: residual blocks of each stage.
+        dropout: probability that a pooled feature is left out of a training step.
+        norm: kind of normalisation.
+    """
+
+    needs = "image"
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: Count = 32,
+        depth: Count = 2,
+        dropout: Probability = 0.2,
+        norm: NormName = "batch",
+    ) -> None:
+        super().__init__(spec)
+        height, breadth, channels = spec.shape
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            make_norm(norm, width),
+            nn.ReLU(inplace=True),
+        ]
+        if min(height, breadth) >= 96:
+            layers[0] = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+        channels = width
+        for stage in range(3):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(Residual(channels, width << stage, stride, norm))
+                channels = width << stage
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            Dropout(dropout),
+            nn.Linear(channels, spec.num_outputs),
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.features(self.scale(inputs)))
+        return outputs

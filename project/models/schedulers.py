@@ -1,0 +1,60 @@
+"""Learning rates over the steps of a run, each with a linear warm-up."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from project.types import Share
+
+WarmUp = Annotated[float, Field(ge=0, lt=1)]
+
+
+def constant(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.0) -> LRScheduler:
+    """Keeps the learning rate.
+
+    Args:
+        optimizer: whose ``lr`` is scaled.
+        num_steps: of the whole run.
+        warmup: share of the steps in which the rate rises from 0.
+    """
+    return LambdaLR(optimizer, lambda step: _rise(step, warmup * num_steps))
+
+
+def cosine(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.1) -> LRScheduler:
+    """Lets the learning rate fall to 0 along a half cosine (https://arxiv.org/abs/1608.03983).
+
+    Args:
+        optimizer: whose ``lr`` is scaled.
+        num_steps: of the whole run.
+        warmup: share of the steps in which the rate rises from 0.
+    """
+    num_warmup = warmup * num_steps
+
+    def factor(step: int) -> float:
+        if step < num_warmup:
+            return _rise(step, num_warmup)
+        progress = (step - num_warmup) / max(1.0, num_steps - num_warmup)
+        return (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def onecycle(optimizer: Optimizer, num_steps: int, warmup: Share = 0.3) -> LRScheduler:
+    """Raises the learning rate to ``lr``, then lets it fall to nearly 0 (https://arxiv.org/abs/1708.07120).
+
+    Args:
+        optimizer: whose ``lr`` is the peak.
+        num_steps: of the whole run.
+        warmup: share of the steps up to the peak.
+    """
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(
+        optimizer, peaks, total_steps=num_steps + 1, pct_start=warmup, cycle_momentum=False
+    )
+
+
+def _rise(step: int, num_warmup: float) -> float:
+    return min(1.0, (step + 1) / (num_warmup + 1))

@@ -1,0 +1,128 @@
+"""What a run leaves behind when its training is over: the best model, its numbers and figures."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from project.config import Config, build_model
+from project.data.module import Batch, DataModule
+from project.figures import classification, reconstruction, regression, training
+from project.fit import Devices
+from project.models.base import Evaluation, Model, Predictor
+from project.models.tasks import Classifier, Reconstructor, Regressor
+from project.tracking.run import Run
+from project.types import Array, Spec
+
+NUM_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a run.
+
+    Attributes:
+        epoch: from 1.
+        num_epochs: that were trained.
+        score_name: the metric on val that decides.
+        score: its value.
+        metrics: all of val.
+    """
+
+    epoch: int
+    num_epochs: int
+    score_name: str
+    score: float
+    metrics: dict[str, float]
+
+
+def report(run: Run, config: Config, data: DataModule, devices: Devices) -> Best:
+    """Logs the best epoch's metrics, the model of that epoch and the figures."""
+    model = load_best(run, config, data.spec)
+    best = find_best(run, model)
+    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
+    run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
+    _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
+    run.log_figures(_figures(run, model, data, predictions, best))
+    # Exported on the CPU: a pt2 model can't be moved to another device.
+    num_examples = min(2, len(data.val))
+    example = data.val.inputs[:num_examples]
+    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples])
+    return best
+
+
+def load_best(run: Run, config: Config, spec: Spec) -> Model:
+    """The model of the best epoch, in eval mode on the CPU; of the average weights if there are."""
+    model = build_model(config, spec)
+    checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def find_best(run: Run, model: Model) -> Best:
+    """Finds the epoch with the best score on val, the first one if there are several."""
+    _, scores = run.history(f"val/{model.task.score}")
+    position = int(scores.argmax() if model.task.mode == "max" else scores.argmin())
+    metrics = {
+        str(name): float(run.history(f"val/{name}")[1][position])
+        for name in ("loss", *model.val_evaluation.metrics.keys())
+    }
+    return Best(position + 1, len(scores), model.task.score, float(scores[position]), metrics)
+
+
+@torch.inference_mode()
+def measure(
+    model: Model, batches: Iterable[Batch], device: torch.device
+) -> tuple[dict[str, float], Array]:
+    """Metrics over all batches, and the predictions (N, ...) of the task, in fp32."""
+    model.to(device).eval()
+    evaluation = Evaluation(model.task).to(device)
+    parts = []
+    for batch in batches:
+        inputs, targets = (part.to(device) for part in batch)
+        outputs = model(inputs)
+        predictions = model.task.predict(outputs)
+        reference = model.task.reference(inputs, targets)
+        evaluation.update(model.task.loss(outputs, inputs, targets), predictions, reference)
+        parts.append(predictions.cpu().numpy())
+    metrics = {name: value.item() for name, value in evaluation.compute().items()}
+    return metrics, np.concatenate(parts)
+
+
+def _figures(
+    run: Run, model: Model, data: DataModule, predictions: Array, best: Best
+) -> Iterator[tuple[str, Figure]]:
+    # The loss of train as val measures it: what train/loss_epoch says includes dropout.
+    val_loss = run.history("val/loss")[1]
+    curves = {"loss": (val_loss - run.history("gap/loss")[1], val_loss)}
+    if best.score_name != "loss":
+        name = best.score_name
+        curves[name] = (run.history(f"train/{name}")[1], run.history(f"val/{name}")[1])
+    yield "learning_curves", training.learning_curves(curves, best.epoch)
+    if data.augment is not None:
+        shown = slice(0, NUM_SHOWN)
+        before, indices = data.train.inputs[shown], data.train.indices[shown]
+        after = [data.augment(before, epoch, indices) for epoch in range(3)]
+        labels = [
+            data.spec.classes[int(target)] if data.spec.classes else f"{target:g}"
+            for target in data.train.targets[shown]
+        ]
+        yield "augmentation", training.augmentation_sheet(before, after, labels)
+    inputs, targets = data.val.inputs, data.val.targets
+    if isinstance(model.task, Classifier):
+        classes = data.spec.classes
+        counts = confusion_matrix(targets, predictions.argmax(1), labels=range(len(classes)))
+        yield "confusion_matrix", classification.confusion_matrix(counts, classes, "val")
+        if data.spec.is_image:
+            yield (
+                "worst_mistakes",
+                classification.worst_mistakes(inputs, targets, predictions, classes),
+            )
+    elif isinstance(model.task, Regressor):
+        yield "predicted_against_true", regression.predicted_against_true(targets, predictions)
+        yield "residuals", regression.residuals(targets, predictions)
+    elif isinstance(model.task, Reconstructor):
+        yield "reconstructions", reconstruction.reconstructions(inputs, predictions)

@@ -1,0 +1,85 @@
+"""Where a run comes from: code, packages, command line and data."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+from mlflow.data.numpy_dataset import from_numpy
+from mlflow.entities import DatasetInput, InputTag
+
+from project import ROOT
+from project.data.module import DataModule
+
+
+def git(*arguments: str, index: Path | None = None) -> str:
+    """What git prints in the project's folder; empty where there is no git or no repository."""
+    environment = {"GIT_INDEX_FILE": str(index)} if index else {}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def commit() -> str:
+    """The commit that is checked out; empty outside a repository."""
+    return git("rev-parse", "HEAD").strip()
+
+
+def uncommitted() -> str:
+    """A diff of everything that differs from the commit, new files included."""
+    folder = git("rev-parse", "--absolute-git-dir").strip()
+    if not folder:
+        return ""
+    # In a copy of the index, so that the user's own stays as it is.
+    with tempfile.TemporaryDirectory() as temporary:
+        index = Path(temporary) / "index"
+        if (Path(folder) / "index").exists():
+            shutil.copy(Path(folder) / "index", index)
+        git("add", "--intent-to-add", "--all", index=index)
+        return git("diff", "HEAD", "--binary", index=index)
+
+
+def packages() -> str:
+    """The installed packages, one ``name==version`` a line."""
+    names = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
+    return "\n".join(sorted(names, key=str.lower)) + "\n"
+
+
+def command_line() -> str:
+    """The command that runs this process, ready to be pasted."""
+    arguments = list(sys.argv)
+    if arguments and arguments[0].endswith(".py") and Path(arguments[0]).is_relative_to(ROOT):
+        module = Path(arguments[0]).relative_to(ROOT).with_suffix("")
+        arguments[:1] = ["python", "-m", ".".join(module.parts)]
+    return shlex.join(arguments)
+
+
+def dataset_inputs(data: DataModule, name: str) -> list[DatasetInput]:
+    """MLflow's records of the train and val splits: digest, shapes and sizes."""
+    inputs = []
+    for split, samples in (("train", data.train), ("val", data.val)):
+        dataset = from_numpy(
+            samples.inputs,
+            targets=samples.targets,
+            name=f"{name}-{split}",
+            digest=data.fingerprints[split][:36],
+        )
+        inputs.append(
+            DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)])
+        )
+    return inputs

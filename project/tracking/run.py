@@ -1,0 +1,295 @@
+"""One MLflow run: opened before training, closed with what became of it, found again later."""
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
+from mlflow.entities import Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.types import Schema, TensorSpec
+from torch import nn
+
+from project.config import Config, check
+from project.data.module import DataModule
+from project.errors import Stopped, UserError
+from project.tracking import lineage
+from project.tracking.logger import RunLogger
+from project.tracking.store import checkpoint_folder, open_store, tracking_uri
+from project.tracking.writer import MetricWriter
+from project.types import Array
+
+MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
+MAX_BATCH = 100  # params or tags that MLflow takes in one call
+SYSTEM_METRICS_INTERVAL = 5  # seconds
+
+
+class Run:
+    """A run in MLflow and its folder of checkpoints.
+
+    As a context it is RUNNING; it ends as FINISHED, KILLED (``Stopped``) or FAILED (anything else).
+
+    Args:
+        run_id: of an existing run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+        self.folder = checkpoint_folder(run_id)
+        self.client, self.experiment_id = open_store()
+
+    @classmethod
+    def create(cls, config: Config, data: DataModule, tags: Mapping[str, str]) -> "Run":
+        """Opens a new run and logs all that is known before training.
+
+        Args:
+            config: of the run.
+            data: its data.
+            tags: further tags.
+        """
+        client, experiment_id = open_store()
+        model, source = name_of(config.model), name_of(config.data)
+        created = client.create_run(
+            experiment_id,
+            run_name=f"{model}-{source}",
+            tags={
+                "model": model,
+                "data": source,
+                "split.fingerprint": data.fingerprint,
+                "split.test_fingerprint": data.fingerprints["test"],
+                "mlflow.source.name": lineage.command_line(),
+                "mlflow.source.type": "LOCAL",
+                "mlflow.source.git.commit": lineage.commit(),
+                **{f"split.duplicates.{k}": str(v) for k, v in data.duplicates.items()},
+                **tags,
+            },
+        )
+        run = cls(created.info.run_id)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run._log_params(config.flatten())
+        run.log_text(yaml.safe_dump(config.model_dump(), sort_keys=False), "config.yaml")
+        run.log_text(lineage.command_line() + "\n", "command.txt")
+        run.log_text(lineage.packages(), "requirements.txt")
+        if diff := lineage.uncommitted():
+            run.log_text(diff, "uncommitted.diff")
+        indices = {name: getattr(data.split, name).tolist() for name in ("train", "val", "test")}
+        run.log_text(
+            json.dumps({"fingerprint": data.fingerprint, "sha256": data.fingerprints, **indices}),
+            "split.json",
+        )
+        run.client.log_inputs(run.id, datasets=lineage.dataset_inputs(data, source))
+        return run
+
+    def __enter__(self) -> Self:
+        self._lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(f"resume: {self.id}: this run is being trained right now") from None
+        self.client.update_run(self.id, status="RUNNING")
+        self._monitor = SystemMetricsMonitor(
+            self.id,
+            sampling_interval=SYSTEM_METRICS_INTERVAL,
+            resume_logging=bool(self.mlflow_run.data.metrics),
+            tracking_uri=tracking_uri(),
+        )
+        self._monitor.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        status = "FINISHED"
+        if isinstance(error, (Stopped, KeyboardInterrupt)):
+            status = "KILLED"
+        elif error is not None:
+            status = "FAILED"
+        try:
+            self._monitor.finish()
+            if error is not None:
+                reason = f"{type(error).__name__}: {error}".strip()
+                self.client.set_tag(self.id, "failure", reason[:5000])
+            self.client.set_terminated(self.id, status)
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def metric_logger(self, enabled: bool = True) -> Iterator[RunLogger | None]:
+        """A Lightning logger whose metrics are all sent when the context ends, however it ends.
+
+        Args:
+            enabled: else gives None, for the processes that don't log.
+        """
+        if not enabled:
+            yield None
+            return
+        writer = MetricWriter(self.client, self.id, self.folder / "unsent.jsonl")
+        try:
+            yield RunLogger(self.id, writer)
+        finally:
+            writer.close()
+
+    @property
+    def mlflow_run(self) -> MlflowRun:
+        """The run as MLflow has it now."""
+        return self.client.get_run(self.id)
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The weights with the best score on val."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The state at the end of the last whole epoch."""
+        return self.folder / "last.ckpt"
+
+    def config(self) -> Config:
+        """The config that the run was started with."""
+        path = mlflow.artifacts.download_artifacts(
+            run_id=self.id, artifact_path="config.yaml", tracking_uri=tracking_uri()
+        )
+        return check(yaml.safe_load(Path(path).read_text()))
+
+    def history(self, key: str) -> tuple[Array, Array]:
+        """Steps and values of a metric, in order; the later value where a step was done twice."""
+        points = self.client.get_metric_history(self.id, key)
+        values = {p.step: p.value for p in sorted(points, key=lambda p: (p.step, p.timestamp))}
+        return np.array(list(values), dtype=np.int64), np.array(list(values.values()))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Logs metrics at once; the training loop uses the writer instead."""
+        for key, value in metrics.items():
+            self.client.log_metric(self.id, key, value, step=step)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Sets tags, values as text."""
+        self.client.log_batch(self.id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+
+    def log_text(self, text: str, file: str) -> None:
+        """Saves text as an artifact."""
+        self.client.log_text(self.id, text, file)
+
+    def log_figures(self, figures: Iterable[tuple[str, Figure]]) -> None:
+        """Saves figures as PNG under ``figures/``."""
+        for name, figure in figures:
+            self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
+
+    def log_model(self, predictor: nn.Module, example: Array, example_output: Array) -> None:
+        """Logs a model in the pt2 format, for any batch size, without pickled code.
+
+        Args:
+            predictor: in eval mode, on the CPU.
+            example: a batch of two or more raw inputs; a batch of one would freeze the batch size.
+            example_output: its predictions.
+        """
+        signature = ModelSignature(
+            Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+            Schema([TensorSpec(example_output.dtype, (-1, *example_output.shape[1:]))]),
+        )
+        previous = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(tracking_uri())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                mlflow.models.Model.log(
+                    None,
+                    name="model",
+                    flavor=mlflow.pytorch,
+                    run_id=self.id,
+                    pytorch_model=predictor,
+                    signature=signature,
+                    input_example=example,
+                    serialization_format="pt2",
+                    pip_requirements=[
+                        f"torch=={torch.__version__.partition('+')[0]}",
+                        f"numpy=={np.__version__}",
+                        f"mlflow=={mlflow.__version__}",
+                    ],
+                )
+        finally:
+            mlflow.set_tracking_uri(previous)
+
+    def _log_params(self, params: Mapping[str, Any]) -> None:
+        entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()]
+        for start in range(0, len(entities), MAX_BATCH):
+            self.client.log_batch(self.id, params=entities[start : start + MAX_BATCH])
+
+
+def find_run(run: str, key: str = "run") -> Run:
+    """Finds a run by its id, or ``last``.
+
+    Args:
+        run: what the user gave.
+        key: where, for the error message.
+
+    Raises:
+        UserError: there is no such run, or more than one.
+    """
+    client, experiment_id = open_store()
+    if run == "last":
+        latest = client.search_runs([experiment_id], order_by=["start_time DESC"], max_results=1)
+        if not latest:
+            raise UserError(f"{key}: last: there is no run yet: expected `make train` before")
+        return Run(latest[0].info.run_id)
+    try:
+        return Run(client.get_run(run).info.run_id)
+    except MlflowException:
+        raise UserError(
+            f"{key}: {run}: there is no such run in {tracking_uri()}: expected a run id, or last"
+        ) from None
+
+
+def name_of(node: Mapping[str, Any]) -> str:
+    """The short name of what a config node builds: ``project.models.cnn.CNN`` is ``cnn``."""
+    return str(node["_target_"]).rpartition(".")[2].lower()
+
+
+def check_same_data(run: Run, data: DataModule) -> None:
+    """Makes sure that the data are what they were.
+
+    Raises:
+        UserError: the fingerprint of the splits differs from the run's.
+    """
+    stored = run.mlflow_run.data.tags["split.fingerprint"]
+    if data.fingerprint != stored:
+        raise UserError(
+            f"run: {run.id}: its data have changed, they have the fingerprint "
+            f"{data.fingerprint[:12]}: expected {stored[:12]}"
+        )
+
+
+def count_openings(run: Run) -> int:
+    """Records that the run opens its test split, and counts how often any run has opened it."""
+    stored = run.mlflow_run.data.tags
+    mine = int(stored.get("test.openings", 0)) + 1
+    run.set_tags({"test.openings": mine})
+    total, token = 0, None
+    fingerprint = stored["split.test_fingerprint"]
+    experiments = [e.experiment_id for e in run.client.search_experiments()]
+    while True:
+        page = run.client.search_runs(
+            experiments, f"tags.`split.test_fingerprint` = '{fingerprint}'", page_token=token
+        )
+        total += sum(int(found.data.tags.get("test.openings", 0)) for found in page)
+        token = page.token
+        if not token:
+            break
+    run.set_tags({"test.openings_by_all_runs": total})
+    return total

@@ -1,0 +1,77 @@
+"""Serves the MLflow UI on this machine alone, and prints the address of the training runs.
+
+Usage: python -m project.tracking.ui [port=5000]
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from project.command import run_command
+from project.errors import Stopped, UserError, stoppable
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the server until Ctrl-C."""
+    from project.tracking.store import open_store, tracking_uri
+
+    port = _port(arguments)
+    _, experiment_id = open_store()
+    uri = tracking_uri()
+    # The UI's start page shows traces of language models; this address shows training runs.
+    page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    if uri.startswith("http"):
+        print(f"the runs are on a server of their own:\n\n  {uri.rstrip('/')}{page}\n")
+        return
+    print(
+        f"open this address (the first answer takes a moment; Ctrl-C ends it):\n\n"
+        f"  http://127.0.0.1:{port}{page}\n",
+        flush=True,
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        # By default every machine of a private network is admitted.
+        "--allowed-hosts",
+        f"127.0.0.1:{port},localhost:{port}",
+    ]
+    # The job runner is for language models, and takes a gigabyte.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with stoppable(), subprocess.Popen(command, env=environment) as server:
+        try:
+            if code := server.wait():
+                sys.exit(code)
+        except Stopped:
+            server.terminate()
+
+
+def _port(arguments: Sequence[str]) -> int:
+    port = 5000
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key != "port" or not value.isdecimal() or not 0 < int(value) < 65536:
+            raise UserError(f"{argument}: expected port=<number from 1 to 65535>")
+        port = int(value)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port: {port}: {error.strerror}: expected a free port") from None
+    return port
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__)

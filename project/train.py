@@ -1,0 +1,134 @@
+"""Trains one model and tracks the run in MLflow.
+
+Usage: python -m project.train [GROUP=OPTION ...] [KEY=VALUE ...]
+       python -m project.train resume=RUN_ID
+
+  python -m project.train model=cnn data=digits trainer.max_epochs=3 seed=1
+  python -m project.train data=fashion_mnist optimizer.lr=0.01 augment=none
+
+Keys: seed, data.{root,batch_size,num_workers,limit_train,drop_duplicates},
+data.splits.{train,val,test,seed}, model.dropout, optimizer.{lr,weight_decay}, scheduler.warmup,
+penalty.{l1,l2}, loss.label_smoothing, trainer.{max_epochs,accelerator,devices,precision,
+gradient_clip,patience,ema_decay}; and every argument of what a group option builds.
+"""
+
+# What takes seconds to import is imported in the functions, so that --help answers at once.
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from project.command import run_command
+from project.errors import UserError, stoppable
+
+if TYPE_CHECKING:
+    from project.config import Config
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to.
+
+    Attributes:
+        run_id: of the MLflow run.
+        score_name: the metric on val that runs are compared by.
+        score: its value at the best epoch.
+        best_epoch: from 1.
+        num_epochs: that were trained.
+        metrics: all of val at the best epoch.
+        seconds: that the command took.
+    """
+
+    run_id: str
+    score_name: str
+    score: float
+    best_epoch: int
+    num_epochs: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+def train(
+    config: "Config", resume: str | None = None, tags: Mapping[str, str] | None = None
+) -> Result:
+    """Trains one model: checks, opens the run, fits, logs the best model and the figures.
+
+    Args:
+        config: of the run, from ``project.config.check``.
+        resume: id of an interrupted run of that config, to go on in.
+        tags: further tags of the run.
+
+    Raises:
+        UserError: something doesn't fit; nothing was written.
+        TrainingError: the run FAILED.
+        Stopped: the run was KILLED, and can be resumed.
+    """
+    from project.config import build_data
+    from project.fit import choose_devices, fit, make_model
+    from project.report import report
+    from project.tracking.run import Run, check_same_data, find_run
+
+    started = perf_counter()
+    with stoppable():
+        devices = choose_devices(config.trainer)
+        data = build_data(config)
+        make_model(config, data)  # what doesn't fit together is said before a run is opened
+        if resume is None:
+            run = Run.create(config, data, {"device": str(devices), **(tags or {})})
+        else:
+            run = find_run(resume, "resume")
+            check_same_data(run, data)
+        with run:
+            fit(config, data, run, devices)
+            best = report(run, config, data, devices)
+    return Result(
+        run_id=run.id,
+        score_name=best.score_name,
+        score=best.score,
+        best_epoch=best.epoch,
+        num_epochs=best.num_epochs,
+        metrics=best.metrics,
+        seconds=perf_counter() - started,
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains by the arguments of a command line and prints the result."""
+    from project.config import check, compose
+
+    resumes = [line.removeprefix("resume=") for line in arguments if line.startswith("resume=")]
+    overrides = [line for line in arguments if not line.startswith("resume=")]
+    config = _config_of(resumes[-1], overrides) if resumes else check(compose("train", overrides))
+    result = train(config, resumes[-1] if resumes else None)
+    print(
+        f"\nval/{result.score_name} {result.score:.4f} at epoch {result.best_epoch} of "
+        f"{result.num_epochs}, {result.seconds:.0f} s\n"
+        f"run {result.run_id}\n\n"
+        f"  make ui                            look at it\n"
+        f"  make evaluate RUN={result.run_id}  open the test set"
+    )
+
+
+def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
+    """The config of an interrupted run; overrides may repeat what it says, not change it."""
+    from project.config import check, compose
+    from project.tracking.run import find_run
+
+    run = find_run(run_id, "resume")
+    status = run.mlflow_run.info.status
+    if status == "FINISHED":
+        raise UserError(f"resume: {run_id}: it is {status}: expected a run that was interrupted")
+    config = run.config()
+    stored = config.flatten()
+    given = check(compose("train", overrides)).flatten() if overrides else {}
+    for key in (line.partition("=")[0].lstrip("+~") for line in overrides):
+        for name, value in given.items():
+            if (name == key or name.startswith(f"{key}.")) and value != stored.get(name):
+                raise UserError(
+                    f"{name}: {value}: expected {stored.get(name)}, as the resumed run has it"
+                )
+    return config
+
+
+if __name__ == "__main__":
+    run_command(main, __doc__)
