@@ -31,7 +31,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raises ``Stopped`` inside where SIGINT or SIGTERM arrives; does nothing off the main thread."""
+    """Raises ``Stopped`` where SIGINT or SIGTERM arrives; does nothing off the main thread."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         # One is enough: what follows is the clean-up, which a second Ctrl-C must not break.

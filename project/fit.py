@@ -115,6 +115,7 @@ class EpochSeed(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seeds torch for the epoch."""
         state = np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)
         torch.manual_seed(int(state[0]))
 
@@ -123,6 +124,7 @@ class Patience(EarlyStopping):
     """Early stopping that also stops at once where a resumed run had run out of patience."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks at the patience that the checkpoint has left."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 

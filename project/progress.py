@@ -20,6 +20,7 @@ class Progress(Callback):
         self._bar: tqdm[None] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Opens the bar."""
         self._bar = tqdm(
             total=int(trainer.num_training_batches),
             desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
@@ -37,10 +38,12 @@ class Progress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Moves the bar."""
         if self._bar is not None:
             self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prints the line."""
         self._close()
         values = trainer.callback_metrics
         names = dict.fromkeys(("train/loss_epoch", "val/loss", self.monitor))
@@ -55,6 +58,7 @@ class Progress(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        """Removes the bar."""
         self._close()
 
     def _close(self) -> None:

@@ -1,7 +1,6 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: downloaded and checked by torchvision, or read from a folder."""
+"""MNIST, Fashion-MNIST and CIFAR-10: downloaded by torchvision, or read from a folder."""
 
 import contextlib
-import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -121,9 +120,7 @@ def _download(dataset: Callable[..., Any], folder: Path) -> None:
     with FileLock(folder / ".lock"):
         try:
             # torchvision prints each address to stdout, which is kept for results.
-            with contextlib.redirect_stdout(
-                io.StringIO() if not sys.stderr.isatty() else sys.stderr
-            ):
+            with contextlib.redirect_stdout(sys.stderr):
                 dataset(folder, train=True, download=True)
         except (RuntimeError, URLError, OSError) as error:
             name = getattr(dataset, "__name__", "the data set")

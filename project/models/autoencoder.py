@@ -1,4 +1,4 @@
-"""Convolutional autoencoder: learns to reconstruct pictures through a narrow code, without labels."""
+"""Convolutional autoencoder: learns, without labels, to reconstruct through a narrow code."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from project.types import Count, Probability, Spec
 
 
 class Autoencoder(Model):
-    """Two strided convolutions to a code, and their mirror image back (doi:10.1126/science.1127647).
+    """Strided convolutions to a code, and the way back (https://doi.org/10.1126/science.1127647).
 
     Args:
         spec: of the data, images.
@@ -59,5 +59,6 @@ class Autoencoder(Model):
         return codes
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Reconstructions (B, H, W, C) in [0, 1] of raw pictures (B, H, W, C)."""
         reconstructions: Tensor = self.decoder(self.encode(inputs))
         return reconstructions.permute(0, 2, 3, 1)

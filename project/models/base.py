@@ -56,6 +56,7 @@ class Scale(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(shape))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Standardised float32 of raw inputs."""
         if inputs.ndim == 4:
             inputs = inputs.permute(0, 3, 1, 2)
         return (inputs.float() - self.mean) / self.std

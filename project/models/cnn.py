@@ -60,5 +60,6 @@ class CNN(Model):
         self.head = nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(size, spec.num_outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
         outputs: Tensor = self.head(self.features(self.scale(inputs)))
         return outputs

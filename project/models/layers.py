@@ -18,6 +18,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input, (B, ...), with some of it zero and the rest larger while training."""
         num_ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         if not self.training or self.p == 0 or num_ranks == 1:
             return F.dropout(input, self.p, self.training)

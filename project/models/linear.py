@@ -22,5 +22,6 @@ class Linear(Model):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""
         outputs: Tensor = self.fc(self.scale(inputs).flatten(1))
         return outputs

@@ -31,5 +31,6 @@ class MLP(Model):
         self.network = nn.Sequential(*layers, nn.Linear(size, spec.num_outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""
         outputs: Tensor = self.network(self.scale(inputs).flatten(1))
         return outputs

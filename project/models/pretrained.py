@@ -59,12 +59,13 @@ class Pretrained(Model):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
         images = self.scale(inputs)
         outputs: Tensor = self.network(images.expand(-1, 3, -1, -1))
         return outputs
 
     def _try_forward(self, name: str) -> None:
-        """Tells now, rather than in the first step, that images are too small or not of the size."""
+        """Tells now, rather than in the first step, that images are of the wrong size."""
         state = torch.get_rng_state()
         self.eval()
         try:

@@ -35,6 +35,7 @@ class Residual(nn.Module):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C', H / stride, W / stride)."""
         return F.relu(self.shortcut(inputs) + self.residual(inputs))
 
 
@@ -87,5 +88,6 @@ class ResNet(Model):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
         outputs: Tensor = self.head(self.features(self.scale(inputs)))
         return outputs
