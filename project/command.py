@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 
 from project import ROOT
@@ -25,7 +24,6 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> None:
         print(f"{usage.strip()}\n\n{_describe_groups()}")
         return
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning|torchmetrics|mlflow|torch")
     try:
         main(arguments)
     except (UserError, TrainingError) as error:

@@ -114,6 +114,8 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     for line in overrides:
         try:
             override = OverridesParser.create().parse_override(line)
+            if not override.key_or_group:
+                raise HydraException
         except HydraException:
             raise UserError(f"{line}: expected key=value") from None
         key, value = override.key_or_group, override.value()

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from project.progress import Progress
 from project.tracking.run import Run
 
 # Lightning's notes on devices, tensor cores and intervals: what they ask about is decided here.
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+for _name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
     if devices.count > 1:
         backend = "nccl" if devices.accelerator == "gpu" else "gloo"
         strategy = DDPStrategy(process_group_backend=backend)
-    with run.metric_logger(enabled=rank == 0) as logger:
+    with warnings.catch_warnings(), run.metric_logger(enabled=rank == 0) as logger:
+        warnings.filterwarnings("ignore", module=r"lightning|torchmetrics|torch")
         trainer = pl.Trainer(
             accelerator=devices.accelerator,
             devices=devices.count,

@@ -115,7 +115,7 @@ def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
 
 
 def _download(dataset: Callable[..., Any], folder: Path) -> None:
-    """Fetches what is missing, with torchvision's progress bar and checksums, one process a time."""
+    """Fetches what is missing, with progress bar and checksums, one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         try:

@@ -28,7 +28,8 @@ def learning_curves(curves: dict[str, tuple[Array, Array]], best_epoch: int) -> 
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        if name == "loss" and min(np.min(train), np.min(val)) > 0:
+        both = np.concatenate([train, val])
+        if name == "loss" and both.min() > 0 and both.max() > 10 * both.min():
             axes.set_yscale("log")
         axes.legend(frameon=False)
         clean(axes)

@@ -204,7 +204,9 @@ class Model(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measures a batch of val (loader 0), or of train as it is, without augmentation (1)."""
         inputs, targets = batch
-        outputs = self(inputs)
+        # In fp32, whatever the precision of training: measured is the model that will be exported.
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = self(inputs)
         evaluation = (self.val_evaluation, self.train_evaluation)[dataloader_idx]
         evaluation.update(
             self.task.loss(outputs, inputs, targets),

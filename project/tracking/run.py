@@ -100,6 +100,8 @@ class Run:
         except Timeout:
             raise UserError(f"resume: {self.id}: this run is being trained right now") from None
         self.client.update_run(self.id, status="RUNNING")
+        if "failure" in self.mlflow_run.data.tags:  # of an earlier attempt
+            self.client.delete_tag(self.id, "failure")
         self._monitor = SystemMetricsMonitor(
             self.id,
             sampling_interval=SYSTEM_METRICS_INTERVAL,

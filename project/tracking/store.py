@@ -55,7 +55,7 @@ def open_store() -> tuple[MlflowClient, str]:
 
 @cache
 def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
-    for logger in ("mlflow", "alembic"):
+    for logger in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     artifacts = None
     try:

@@ -1,0 +1,85 @@
+"""What tests share: a store of their own, and runs that several of them look at."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import project
+from project.config import Config, check, compose
+from project.train import Result, train
+
+# Small enough to train in a second.
+TINY = ("model.width=8", "trainer.max_epochs=2", "data.limit_train=320")
+
+
+@contextmanager
+def use_store(folder: Path) -> Iterator[None]:
+    """Sends runs to a database in that folder."""
+    previous = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = previous
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The store of all tests that don't ask for one of their own: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    with use_store(folder):
+        yield folder
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Path]:
+    """A store that no other test sees."""
+    with use_store(tmp_path):
+        yield tmp_path
+
+
+def configure(*overrides: str) -> Config:
+    return check(compose("train", overrides))
+
+
+@pytest.fixture(scope="session")
+def train_run() -> Callable[..., Result]:
+    """Trains by overrides, each distinct run once a session."""
+    done: dict[tuple[str, ...], Result] = {}
+
+    def run(*overrides: str) -> Result:
+        if overrides not in done:
+            done[overrides] = train(configure(*overrides))
+        return done[overrides]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits_run(train_run: Callable[..., Result]) -> Result:
+    return train_run(*TINY)
+
+
+@pytest.fixture(scope="session")
+def diabetes_run(train_run: Callable[..., Result]) -> Result:
+    return train_run("data=diabetes", "trainer.max_epochs=3")
+
+
+def command(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    """Runs ``python -m <arguments>`` in the project's folder."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=project.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        **options,  # type: ignore[call-overload]
+    )
