@@ -156,17 +156,19 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
         callbacks.append(Patience(monitor, mode=mode, patience=settings.patience))
     if rank == 0:
         callbacks.append(Progress(monitor))
-    callbacks.append(
-        ModelCheckpoint(
-            dirpath=run.folder,
-            filename=run.best_checkpoint.stem,
-            monitor=monitor,
-            mode=mode,
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+    # Two, as `save_last` saves only where the best is saved too; `last` comes last, as it holds the
+    # state of the other callbacks.
+    for path, monitored in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=run.folder,
+                filename=path.stem,
+                monitor=monitored,
+                mode=mode,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
         )
-    )
     strategy: Any = "auto"
     if devices.count > 1:
         backend = "nccl" if devices.accelerator == "gpu" else "gloo"
@@ -209,10 +211,13 @@ def _fit_in_processes(config: Config, run: Run, devices: Devices) -> None:
         while not context.join(timeout=1, grace_period=20):
             pass
     except ProcessRaisedException as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise TrainingError(
-            reason.removeprefix(f"{TrainingError.__module__}.TrainingError: ")
-        ) from None
+        # The last line of the process's traceback.
+        kind, _, reason = str(error).strip().splitlines()[-1].partition(": ")
+        if kind == "project.errors.UserError":
+            raise UserError(reason) from None
+        if kind == "project.errors.TrainingError":
+            raise TrainingError(reason) from None
+        raise
     except ProcessExitedException as error:
         raise TrainingError(f"a training process died: {error}") from None
     finally:

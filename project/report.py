@@ -26,6 +26,7 @@ class Best:
 
     Attributes:
         epoch: from 1.
+        step: the last of that epoch.
         num_epochs: that were trained.
         score_name: the metric on val that decides.
         score: its value.
@@ -33,6 +34,7 @@ class Best:
     """
 
     epoch: int
+    step: int
     num_epochs: int
     score_name: str
     score: float
@@ -43,14 +45,14 @@ def report(run: Run, config: Config, data: DataModule, devices: Devices) -> Best
     """Logs the best epoch's metrics, the model of that epoch and the figures."""
     model = load_best(run, config, data.spec)
     best = find_best(run, model)
-    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
+    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.step)
     run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(run, model, data, predictions, best))
     # Exported on the CPU: a pt2 model can't be moved to another device.
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
-    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples])
+    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples], best.step)
     return best
 
 
@@ -64,13 +66,20 @@ def load_best(run: Run, config: Config, spec: Spec) -> Model:
 
 def find_best(run: Run, model: Model) -> Best:
     """Finds the epoch with the best score on val, the first one if there are several."""
-    _, scores = run.history(f"val/{model.task.score}")
+    steps, scores = run.history(f"val/{model.task.score}")
     position = int(scores.argmax() if model.task.mode == "max" else scores.argmin())
     metrics = {
         str(name): float(run.history(f"val/{name}")[1][position])
         for name in ("loss", *model.val_evaluation.metrics.keys())
     }
-    return Best(position + 1, len(scores), model.task.score, float(scores[position]), metrics)
+    return Best(
+        epoch=position + 1,
+        step=int(steps[position]),
+        num_epochs=len(scores),
+        score_name=model.task.score,
+        score=float(scores[position]),
+        metrics=metrics,
+    )
 
 
 @torch.inference_mode()

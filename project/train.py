@@ -72,6 +72,7 @@ def train(
     with stoppable():
         devices = choose_devices(config.trainer)
         data = build_data(config)
+        data.check_devices(devices.count)
         make_model(config, data)  # what doesn't fit together is said before a run is opened
         if resume is None:
             run = Run.create(config, data, {"device": str(devices), **(tags or {})})

@@ -61,9 +61,18 @@ MISFITS = {
     ("data=diabetes", "augment=full"): "augment: its transforms work on images",
     ("data=diabetes", "loss.label_smoothing=0.1"): "loss.label_smoothing works on classes only",
     ("model.depth=5",): "model: project.models.cnn.CNN: depth: 5: each block halves",
-    ("model=pretrained", "model.name=resnet19"): "model: project.models.pretrained.Pretrained: name",
-    ("model=pretrained", "model.name=vit_b_16"): "model: project.models.pretrained.Pretrained: name",
-    ("model=pretrained", "model.weights=V1"): "model: project.models.pretrained.Pretrained: weights",
+    (
+        "model=pretrained",
+        "model.name=resnet19",
+    ): "model: project.models.pretrained.Pretrained: name",
+    (
+        "model=pretrained",
+        "model.name=vit_b_16",
+    ): "model: project.models.pretrained.Pretrained: name",
+    (
+        "model=pretrained",
+        "model.weights=V1",
+    ): "model: project.models.pretrained.Pretrained: weights",
     ("augment.affine.rotate=steep",): "augment.affine: albumentations.Affine: ",
     ("data.splits.train=0.994", "data.splits.val=0.003", "data.splits.test=0.003"): (
         "data.splits.test: class '"
@@ -77,9 +86,12 @@ MISFITS = {
 def test_what_does_not_fit_together_is_said_before_a_run_is_opened(
     overrides: tuple[str, ...],
 ) -> None:
-    with pytest.raises(UserError) as caught:
+    def build() -> None:
         config = configure(*overrides)
         build_model(config, build_data(config).spec)
+
+    with pytest.raises(UserError) as caught:
+        build()
     assert str(caught.value).startswith(MISFITS[overrides])
 
 
@@ -88,7 +100,10 @@ def test_what_does_not_fit_together_is_said_before_a_run_is_opened(
     [
         (("model.dropout=2",), "error: model.dropout: 2: expected less than 1\n"),
         (("trainer.accelerator=gpu",), "error: trainer.accelerator: gpu: there is no GPU"),
-        (("trainer.devices=999", "trainer.accelerator=cpu"), "error: trainer.devices: 999: expected"),
+        (
+            ("trainer.devices=999", "trainer.accelerator=cpu"),
+            "error: trainer.devices: 999: expected",
+        ),
         (("data=diabetes", "model=cnn"), "error: model: project.models.cnn.CNN: needs images"),
         (("resume=nothing",), "error: resume: nothing: there is no such run in sqlite:///"),
     ],
@@ -154,4 +169,3 @@ def test_every_experiment_composes_and_its_header_says_what_to_expect(path: Path
     header = path.read_text().split("\n\n")[0]
     for word in ("make train", "val/", "seconds", "measured on"):
         assert word in header
-

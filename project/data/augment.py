@@ -1,6 +1,7 @@
 """Augmentation by albumentations, made a function of (seed, epoch, sample index)."""
 
 import random
+import warnings
 from collections.abc import Sequence
 
 import albumentations
@@ -11,6 +12,8 @@ from project.types import Array, Indices
 
 # Small images gain nothing from OpenCV's threads, and in loader workers they fight over the cores.
 cv2.setNumThreads(0)
+# Grey images have no hue to shift; one option serves them and colour images alike.
+warnings.filterwarnings("ignore", message="HueSaturationValue: hue_shift and sat_shift are not")
 
 
 class Augment:

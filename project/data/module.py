@@ -133,6 +133,23 @@ class DataModule(pl.LightningDataModule):
                 )
         return split, hashes
 
+    def check_devices(self, count: int) -> None:
+        """Makes sure that so many devices can share each batch.
+
+        Raises:
+            UserError: they can't.
+        """
+        batch_size = min(self.batch_size, len(self.train))
+        if batch_size % count:
+            raise UserError(
+                f"data.batch_size: {batch_size}: expected a multiple of the {count} devices"
+            )
+        if len(self.val) < count:
+            raise UserError(
+                f"data.splits.val: {len(self.val)} samples: expected one for each of the "
+                f"{count} devices"
+            )
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the indices and contents of all three splits."""
@@ -167,11 +184,6 @@ class DataModule(pl.LightningDataModule):
         if self.trainer is not None:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         batches = Batches(len(samples), self.batch_size, seed, rank, num_ranks)
-        if seed is not None and batches.batch_size % num_ranks:
-            raise UserError(
-                f"data.batch_size: {batches.batch_size}: expected a multiple of the "
-                f"{num_ranks} devices"
-            )
         num_workers = self._choose_num_workers(samples, num_ranks)
         return DataLoader(
             samples,

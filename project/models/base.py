@@ -134,15 +134,17 @@ class Model(pl.LightningModule):
         self.recipe = recipe
         self.task.label_smoothing = recipe.label_smoothing
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Biases and norms (vectors and scalars) are not decayed (https://arxiv.org/abs/1812.01187)."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trained weights, and biases and norms, which are not decayed (arXiv:1812.01187)."""
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = self.recipe.optimizer(
-            [
-                {"params": [p for p in trained if p.ndim > 1]},
-                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-            ]
-        )
+        return [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The recipe's optimiser, and its schedule over all steps of the run."""
+        optimizer = self.recipe.optimizer(self.parameter_groups())
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.recipe.scheduler(optimizer, num_steps)
         return {
@@ -231,7 +233,7 @@ class Model(pl.LightningModule):
     def _check_finite(self, value: Tensor, step: int, name: str = "train/loss") -> None:
         if not torch.isfinite(value):
             raise TrainingError(
-                f"{name} is {value.item()} at step {step} (epoch {self.trainer.current_epoch}): "
+                f"{name} is {value.item()} at step {step} (epoch {self.trainer.current_epoch + 1}): "
                 "expected a finite number; a lower optimizer.lr or trainer.gradient_clip may help"
             )
 

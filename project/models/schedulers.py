@@ -52,7 +52,7 @@ def onecycle(optimizer: Optimizer, num_steps: int, warmup: Share = 0.3) -> LRSch
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(
-        optimizer, peaks, total_steps=num_steps + 1, pct_start=warmup, cycle_momentum=False
+        optimizer, peaks, total_steps=num_steps, pct_start=warmup, cycle_momentum=False
     )
 
 

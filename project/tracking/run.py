@@ -1,6 +1,7 @@
 """One MLflow run: opened before training, closed with what became of it, found again later."""
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -193,45 +194,64 @@ class Run:
         for name, figure in figures:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
-    def log_model(self, predictor: nn.Module, example: Array, example_output: Array) -> None:
+    def log_model(
+        self, predictor: nn.Module, example: Array, example_output: Array, step: int
+    ) -> None:
         """Logs a model in the pt2 format, for any batch size, without pickled code.
 
         Args:
             predictor: in eval mode, on the CPU.
             example: a batch of two or more raw inputs; a batch of one would freeze the batch size.
             example_output: its predictions.
+            step: after which its weights were saved; the metrics of that step become the model's.
         """
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
             Schema([TensorSpec(example_output.dtype, (-1, *example_output.shape[1:]))]),
         )
-        previous = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(tracking_uri())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                mlflow.models.Model.log(
-                    None,
-                    name="model",
-                    flavor=mlflow.pytorch,
-                    run_id=self.id,
-                    pytorch_model=predictor,
-                    signature=signature,
-                    input_example=example,
-                    serialization_format="pt2",
-                    pip_requirements=[
-                        f"torch=={torch.__version__.partition('+')[0]}",
-                        f"numpy=={np.__version__}",
-                        f"mlflow=={mlflow.__version__}",
-                    ],
-                )
-        finally:
-            mlflow.set_tracking_uri(previous)
+        logged = self.client.create_logged_model(
+            self.experiment_id, "model", source_run_id=self.id, params=self.mlflow_run.data.params
+        )
+        with use_tracking_uri(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mlflow.models.Model.log(
+                None,
+                model_id=logged.model_id,
+                flavor=mlflow.pytorch,
+                run_id=self.id,
+                step=step,
+                pytorch_model=predictor,
+                signature=signature,
+                input_example=example,
+                serialization_format="pt2",
+                validate_serving_input=False,  # it would load the model once more
+                pip_requirements=[
+                    f"torch=={torch.__version__.partition('+')[0]}",
+                    f"numpy=={np.__version__}",
+                    f"mlflow=={mlflow.__version__}",
+                ],
+            )
 
     def _log_params(self, params: Mapping[str, Any]) -> None:
         entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()]
         for start in range(0, len(entities), MAX_BATCH):
             self.client.log_batch(self.id, params=entities[start : start + MAX_BATCH])
+
+
+@contextmanager
+def use_tracking_uri() -> Iterator[None]:
+    """Points MLflow's global functions to the store, and leaves them as they were."""
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking_uri())  # sets the variable as well
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(previous)
+        if variable is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
 def find_run(run: str, key: str = "run") -> Run:

@@ -66,6 +66,8 @@ def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
             if uri.startswith(SQLITE):
                 _check_sqlite(Path(uri.removeprefix(SQLITE)))
                 artifacts = (folder / "artifacts").as_uri()
+                # Else MLflow makes a folder mlruns wherever the command is run.
+                os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(folder / "artifacts")
             client = MlflowClient(uri)
             experiment_id = _find_experiment(client, name, artifacts)
             if artifacts is not None:

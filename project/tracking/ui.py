@@ -15,7 +15,7 @@ from project.errors import Stopped, UserError, stoppable
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the server until Ctrl-C."""
-    from project.tracking.store import open_store, tracking_uri
+    from project.tracking.store import open_store, store_folder, tracking_uri
 
     port = _port(arguments)
     _, experiment_id = open_store()
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str]) -> None:
         "server",
         "--backend-store-uri",
         uri,
+        # Else it makes folders wherever it is started.
+        "--default-artifact-root",
+        str(store_folder() / "artifacts"),
+        "--artifacts-destination",
+        str(store_folder() / "artifacts"),
         "--host",
         "127.0.0.1",
         "--port",

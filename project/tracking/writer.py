@@ -82,12 +82,16 @@ class MetricWriter:
         while not self._closing.wait(self._interval):
             self.flush()
 
+    def _read_unsent(self) -> list[Point]:
+        if not self._unsent.exists():
+            return []
+        # The last line may have been cut off by a crash.
+        lines = self._unsent.read_text().splitlines(keepends=True)
+        return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
+
     def _send(self, points: list[Point]) -> bool:
-        waiting: list[Point] = []
-        if self._unsent.exists():
-            waiting = [tuple(json.loads(line)) for line in self._unsent.read_text().splitlines()]
         try:
-            pending = waiting + points
+            pending = self._read_unsent() + points
             for start in range(0, len(pending), MAX_BATCH):
                 batch = [Metric(*point) for point in pending[start : start + MAX_BATCH]]
                 self._client.log_batch(self._run_id, metrics=batch)

@@ -54,7 +54,9 @@ def test_the_naive_way_repeats_its_draws_in_every_worker() -> None:
     """The reason for project.data.augment; if this fails, that may have become needless."""
 
     def draws(num_workers: int) -> Array:
-        return np.concatenate([batch.numpy() for batch in DataLoader(Naive(), num_workers=num_workers)])
+        return np.concatenate(
+            [batch.numpy() for batch in DataLoader(Naive(), num_workers=num_workers)]
+        )
 
     assert len(np.unique(draws(4), axis=0)) <= 4
     assert len(np.unique(draws(0), axis=0)) == 16
@@ -89,7 +91,11 @@ def test_every_option_works_on_every_kind_of_image(option: str, size: int, chann
 
 EFFECTS = {
     "reflection": {"_target_": "albumentations.HorizontalFlip", "p": 1.0},
-    "translation": {"_target_": "albumentations.Affine", "translate_px": {"x": 2, "y": 0}, "p": 1.0},
+    "translation": {
+        "_target_": "albumentations.Affine",
+        "translate_px": {"x": 2, "y": 0},
+        "p": 1.0,
+    },
     "rotation": {"_target_": "albumentations.Affine", "rotate": [90, 90], "p": 1.0},
 }
 

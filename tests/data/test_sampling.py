@@ -29,7 +29,7 @@ def test_ranks_see_together_what_one_process_sees(num_ranks: int) -> None:
     whole = positions(Batches(100, 16, seed=3))
     shares = [positions(Batches(100, 16, 3, rank, num_ranks)) for rank in range(num_ranks)]
     for step, batch in enumerate(whole):
-        assert sorted(sum((share[step] for share in shares), [])) == sorted(batch)
+        assert sorted(np.concatenate([share[step] for share in shares]).tolist()) == sorted(batch)
         assert batch[0] == shares[0][step][0]
         assert {len(share[step]) for share in shares} == {16 // num_ranks}
 
@@ -42,7 +42,7 @@ def test_evaluation_sees_every_sample_once(num_samples: int, num_ranks: int) -> 
         batches = Batches(num_samples, 4, None, rank, num_ranks)
         mine = positions(batches)
         assert len(mine) == len(batches)
-        seen += sum(mine, [])
+        seen += [position for batch in mine for position in batch]
     assert sorted(seen) == list(range(num_samples))
 
 

@@ -117,7 +117,9 @@ def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, damage: str) -
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"^data\.root: .*MNIST.raw[^\n]*expected|^data\.root") as caught:
+    with pytest.raises(
+        UserError, match=r"^data\.root: .*MNIST.raw[^\n]*expected|^data\.root"
+    ) as caught:
         mnist(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
 
@@ -166,7 +168,9 @@ def test_a_download_with_a_wrong_checksum_is_refused(
 def test_no_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(torchvision_sets, "DOWNLOADS", tmp_path)
-    with pytest.raises(UserError, match=r"MNIST is not there and can't be downloaded[^\n]*expected"):
+    with pytest.raises(
+        UserError, match=r"MNIST is not there and can't be downloaded[^\n]*expected"
+    ):
         mnist()
 
 
@@ -192,7 +196,11 @@ def test_cifar10_is_downloaded_and_read(
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", checksums["data_batch_1"]]])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", checksums["test_batch"]]])
-    meta = {"filename": "batches.meta", "key": "label_names", "md5": hashlib.md5(content).hexdigest()}
+    meta = {
+        "filename": "batches.meta",
+        "key": "label_names",
+        "md5": hashlib.md5(content).hexdigest(),
+    }
     monkeypatch.setattr(CIFAR10, "meta", meta)
     monkeypatch.setattr(torchvision_sets, "DOWNLOADS", tmp_path / "downloads")
     source = cifar10()

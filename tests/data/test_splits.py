@@ -26,7 +26,9 @@ def make_source(counts: list[int], num_test: int = 0, seed: int = 0) -> Source:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=5), st.integers(0, 1000))
-def test_splits_share_nothing_miss_nothing_and_keep_the_strata(counts: list[int], seed: int) -> None:
+def test_splits_share_nothing_miss_nothing_and_keep_the_strata(
+    counts: list[int], seed: int
+) -> None:
     source = make_source(counts)
     split = cut(source, Splits(train=0.5, val=0.2, test=0.3, seed=seed))
     parts = [split.train, split.val, split.test]

@@ -1,0 +1,147 @@
+"""Opening the test set: right numbers, counted openings, refused where the data have changed."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, command, configure
+from sklearn import metrics as reference
+
+from project.config import build_data
+from project.data.digits import digits
+from project.data.source import Source
+from project.errors import UserError
+from project.evaluate import evaluate, main
+from project.report import load_best
+from project.tracking.run import find_run
+from project.train import Result, train
+
+
+@pytest.fixture(scope="module")
+def evaluated(train_run: Callable[..., Result]) -> Result:
+    """A run of a split that no other test opens."""
+    return train_run(*TINY, "data.splits.seed=77")
+
+
+def test_metrics_and_interval_are_right_and_logged_to_the_same_run(evaluated: Result) -> None:
+    result = evaluate(evaluated.run_id)
+    run = find_run(evaluated.run_id)
+    config = run.config()
+    data = build_data(config)
+    samples = data.open_test()
+    with torch.no_grad():
+        logits = load_best(run, config, data.spec)(torch.from_numpy(samples.inputs)).numpy()
+    predicted = logits.argmax(1)
+    accuracy = reference.accuracy_score(samples.targets, predicted)
+    assert result.num_samples == len(samples) == 539
+    assert result.metrics["accuracy"] == pytest.approx(accuracy)
+    f1 = reference.f1_score(samples.targets, predicted, average="macro")
+    assert result.metrics["f1"] == pytest.approx(f1)
+    # Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953
+    z, n = 1.959963985, len(samples)
+    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert result.interval == pytest.approx((centre - half, centre + half))
+    logged = run.mlflow_run.data
+    assert logged.metrics["test/accuracy"] == pytest.approx(accuracy)
+    assert logged.metrics["test/accuracy_low"] == pytest.approx(centre - half)
+    assert "Wilson" in logged.tags["test.interval"]
+    assert run.mlflow_run.info.status == "FINISHED"
+    figures = {file.path for file in run.client.list_artifacts(run.id, "figures")}
+    assert "figures/test_confusion_matrix.png" in figures
+
+
+def test_openings_are_counted_over_all_runs_of_the_same_test_split() -> None:
+    overrides = (*TINY, "trainer.max_epochs=1", "data.splits.seed=78")
+    first = train(configure(*overrides))
+    second = train(configure(*overrides, "seed=2", "data.limit_train=200"))
+    other = train(configure(*overrides, "data.splits.seed=79"))
+    assert evaluate(first.run_id).num_openings == 1
+    assert evaluate(first.run_id).num_openings == 2
+    assert evaluate(second.run_id).num_openings == 3
+    assert evaluate(other.run_id).num_openings == 1
+    tags = find_run(second.run_id).mlflow_run.data.tags
+    assert (tags["test.openings"], tags["test.openings_by_all_runs"]) == ("1", "3")
+
+
+def test_an_opening_counts_even_if_the_evaluation_fails(
+    evaluated: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = int(find_run(evaluated.run_id).mlflow_run.data.tags.get("test.openings", 0))
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("project.report.measure", fail)
+    with pytest.raises(MemoryError):
+        evaluate(evaluated.run_id)
+    assert int(find_run(evaluated.run_id).mlflow_run.data.tags["test.openings"]) == before + 1
+
+
+def test_regression_has_metrics_and_no_interval(diabetes_run: Result) -> None:
+    result = evaluate(diabetes_run.run_id)
+    assert set(result.metrics) == {"loss", "rmse", "mae", "r2"}
+    assert result.interval is None
+
+
+def test_training_opens_nothing(digits_run: Result) -> None:
+    data = find_run(digits_run.run_id).mlflow_run.data
+    assert not [key for key in data.metrics if key.startswith("test/")]
+    assert "test.openings" not in data.tags
+
+
+def test_changed_data_are_refused_and_not_opened(
+    evaluated: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(image_size: int = 8) -> Source:
+        source = digits(image_size)
+        source.targets[3] = (source.targets[3] + 1) % 10
+        return source
+
+    changed.__module__ = "project.data.digits"
+    before = find_run(evaluated.run_id).mlflow_run.data.tags.get("test.openings")
+    monkeypatch.setattr("project.data.digits.digits", changed)
+    with pytest.raises(UserError, match=r"^run: \w+: its data have changed"):
+        evaluate(evaluated.run_id)
+    assert find_run(evaluated.run_id).mlflow_run.data.tags.get("test.openings") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "run: missing: expected run=<run id>"),
+        (["run="], "run=: expected run=<run id>"),
+        (["rnu=last"], "rnu=last: expected run=<run id>"),
+        (["run=0123"], "run: 0123: there is no such run"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        main(arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_last_of_an_empty_store_and_an_unfinished_run_are_mistakes(own_store: Path) -> None:
+    with pytest.raises(UserError, match="run: last: there is no run yet"):
+        evaluate("last")
+    run = find_run(train(configure(*TINY)).run_id)
+    run.client.set_terminated(run.id, "KILLED")
+    with pytest.raises(UserError, match=r"it is KILLED: expected a run that is FINISHED"):
+        evaluate("last")
+    run.client.set_terminated(run.id, "FINISHED")
+    run.best_checkpoint.unlink()
+    with pytest.raises(UserError, match=r"best\.ckpt is missing"):
+        evaluate("last")
+
+
+def test_the_command_prints_the_result(evaluated: Result) -> None:
+    done = command("project.evaluate", f"run={evaluated.run_id}", env=dict(os.environ))
+    assert done.returncode == 0
+    assert "test/accuracy 0." in done.stdout
+    assert "95 % Wilson interval" in done.stdout
+    assert "has now been opened" in done.stdout
+    assert np.isfinite(float(done.stdout.partition("test/accuracy ")[2].split()[0]))
