@@ -116,8 +116,12 @@ class EpochSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seeds torch for the epoch."""
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seeds torch before the first step: making a loader's iterator draws a number as well."""
+        if batch_idx > 0:
+            return
         state = np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)
         torch.manual_seed(int(state[0]))
 

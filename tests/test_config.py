@@ -31,7 +31,7 @@ BAD = {
     "trainer.devices=none": "trainer.devices: 'none': expected 'auto'",
     "data.batch_size=0": "data.batch_size: 0: expected greater than or equal to 1",
     "data.num_workers=-1": "data.num_workers: -1: expected greater than or equal to 0",
-    "data.splits.train=0.9": "data.splits: {'train': 0.9}: expected train, val and test to sum to 1",
+    "data.splits.train=0.9": "data.splits: {'train': 0.9}: expected train, val and test to sum",
     "data.splits.val=0": "data.splits.val: 0: expected greater than 0",
     "scheduler.warmup=1": "scheduler.warmup: 1: expected less than 1",
     "penalty.l1=-1": "penalty.l1: -1: expected greater than or equal to 0",
@@ -44,7 +44,7 @@ BAD = {
     "model._target_=torch.nn.Nothing": "model._target_: torch.nn.Nothing: there is no such class",
     "model._target_=torch.optim.SGD": "model._target_: torch.optim.SGD: this is nothing that model",
     "data._target_=project.config.check": "data._target_: project.config.check: this is nothing",
-    "optimizer._target_=torch.optim.lr_scheduler.os": "optimizer._target_: torch.optim.lr_scheduler",
+    "optimizer._target_=torch.optim.swa_utils.math": "optimizer._target_: torch.optim.swa",
 }
 
 

@@ -41,7 +41,7 @@ def test_two_processes_log_one_run_equal_to_that_of_one(pair: tuple[Result, Resu
     one, two = (find_run(result.run_id) for result in pair)
     assert len(build_data(one.config()).val) == 179
     assert two.mlflow_run.info.status == "FINISHED"
-    steps, losses = one.history("train/loss")
+    steps, _ = one.history("train/loss")
     assert len(steps) == 3 * 16
     for key in ("train/loss", "train/loss_epoch", "val/loss", "train/grad_norm", "gap/loss"):
         two_steps, values = two.history(key)

@@ -230,10 +230,16 @@ class Model(pl.LightningModule):
             metrics["train/samples_per_second"] = torch.tensor(num_samples / self._seconds)
         self.log_dict(metrics, sync_dist=False)
 
+    def on_train_epoch_end(self) -> None:
+        """Saves the epoch's metrics before its checkpoint: a resumed run doesn't log them again."""
+        if self.logger is not None:
+            self.logger.save()
+
     def _check_finite(self, value: Tensor, step: int, name: str = "train/loss") -> None:
         if not torch.isfinite(value):
+            epoch = self.trainer.current_epoch + 1
             raise TrainingError(
-                f"{name} is {value.item()} at step {step} (epoch {self.trainer.current_epoch + 1}): "
+                f"{name} is {value.item()} at step {step} (epoch {epoch}): "
                 "expected a finite number; a lower optimizer.lr or trainer.gradient_clip may help"
             )
 

@@ -36,6 +36,10 @@ class RunLogger(Logger):
         """Takes metrics of a step; tensors are read later, in the writer's thread."""
         self._writer.add(metrics, step or 0)
 
+    def save(self) -> None:
+        """Makes what was logged so far survive a killed process."""
+        self._writer.save()
+
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:

@@ -142,7 +142,7 @@ class Run:
         if not enabled:
             yield None
             return
-        writer = MetricWriter(self.client, self.id, self.folder / "unsent.jsonl")
+        writer = MetricWriter(self.client, self.id, self.folder / "metrics.jsonl")
         try:
             yield RunLogger(self.id, writer)
         finally:

@@ -17,28 +17,31 @@ Point = tuple[str, float, int, int]  # key, value, milliseconds since 1970, step
 
 
 class MetricWriter:
-    """A buffer with a thread that empties it.
+    """A buffer, a file behind it, and a thread that empties both into MLflow.
 
-    What the store doesn't take, because it is away, is kept in a file and sent when it is back:
-    after a moment, at the end, or when the run is resumed.
+    What the store doesn't take, because it is away, stays in the file and is sent when it is back:
+    after a moment, at the end, or when the run is resumed. A point that is sent twice is kept once.
 
     Args:
         client: of the store.
         run_id: whose metrics these are.
-        unsent: the file for what could not be sent.
-        interval: seconds between two batches.
+        spool: the file for what is not sent yet.
+        interval: seconds between two batches; grows while the store is away.
     """
 
     def __init__(
-        self, client: MlflowClient, run_id: str, unsent: Path, interval: float = 2.0
+        self, client: MlflowClient, run_id: str, spool: Path, interval: float = 2.0
     ) -> None:
         self._client = client
         self._run_id = run_id
-        self._unsent = unsent
+        self._spool = spool
         self._interval = interval
         self._buffer: list[tuple[int, int, Mapping[str, Any]]] = []
+        self._lock = threading.Lock()  # held for the file, never for the network
         self._closing = threading.Event()
-        self._sending = threading.Lock()
+        if spool.exists():  # a crash may have cut the last line off
+            content = spool.read_bytes()
+            spool.write_bytes(content[: content.rfind(b"\n") + 1])
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
 
@@ -46,16 +49,37 @@ class MetricWriter:
         """Takes metrics, as numbers or tensors of one element, and returns at once."""
         self._buffer.append((time.time_ns() // 1_000_000, step, metrics))
 
-    def flush(self) -> bool:
-        """Sends everything; False if the store didn't take it and it is in the file instead."""
-        with self._sending:
+    def save(self) -> None:
+        """Puts the buffer into the file, where even a killed process doesn't lose it."""
+        with self._lock:
             rows, self._buffer = self._buffer, []
-            points = [
-                (key, float(value), milliseconds, step)
-                for milliseconds, step, metrics in rows
-                for key, value in metrics.items()
-            ]
-            return self._send(points)
+            if rows:
+                with self._spool.open("a") as file:
+                    for milliseconds, step, metrics in rows:
+                        for key, value in metrics.items():
+                            point: Point = (key, float(value), milliseconds, step)
+                            file.write(json.dumps(point) + "\n")
+
+    def flush(self) -> bool:
+        """Sends everything; False if the store didn't take it and the file keeps it."""
+        self.save()
+        with self._lock:
+            content = self._spool.read_bytes() if self._spool.exists() else b""
+        points = [json.loads(line) for line in content.splitlines()]
+        try:
+            for start in range(0, len(points), MAX_BATCH):
+                batch = [Metric(*point) for point in points[start : start + MAX_BATCH]]
+                self._client.log_batch(self._run_id, metrics=batch)
+        except Exception as error:  # whatever the store, its driver or the network raise
+            log.warning("MLflow doesn't answer (%s), metrics wait in a file", type(error).__name__)
+            return False
+        with self._lock:
+            if content:
+                rest = self._spool.read_bytes()[len(content) :]  # saved in the meantime
+                temporary = self._spool.with_suffix(".new")
+                temporary.write_bytes(rest)
+                temporary.replace(self._spool)
+        return True
 
     def close(self, patience: float = 30.0) -> bool:
         """Ends the thread and sends what is left.
@@ -72,35 +96,14 @@ class MetricWriter:
         while not self.flush():
             if time.monotonic() > deadline:
                 log.error(
-                    "metrics that MLflow didn't take are in %s; resume sends them", self._unsent
+                    "%s keeps metrics that MLflow didn't take; resume sends them", self._spool
                 )
                 return False
             time.sleep(1)
+        self._spool.unlink(missing_ok=True)
         return True
 
     def _work(self) -> None:
-        while not self._closing.wait(self._interval):
-            self.flush()
-
-    def _read_unsent(self) -> list[Point]:
-        if not self._unsent.exists():
-            return []
-        # The last line may have been cut off by a crash.
-        lines = self._unsent.read_text().splitlines(keepends=True)
-        return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
-
-    def _send(self, points: list[Point]) -> bool:
-        try:
-            pending = self._read_unsent() + points
-            for start in range(0, len(pending), MAX_BATCH):
-                batch = [Metric(*point) for point in pending[start : start + MAX_BATCH]]
-                self._client.log_batch(self._run_id, metrics=batch)
-        except Exception as error:  # whatever the store, its driver or the network raise
-            log.warning(
-                "MLflow doesn't answer, metrics are kept in a file (%s)", type(error).__name__
-            )
-            with self._unsent.open("a") as file:
-                file.writelines(json.dumps(point) + "\n" for point in points)
-            return False
-        self._unsent.unlink(missing_ok=True)
-        return True
+        wait = self._interval
+        while not self._closing.wait(wait):
+            wait = self._interval if self.flush() else min(60.0, 2 * wait)

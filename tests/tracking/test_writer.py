@@ -33,7 +33,7 @@ class Store:
 
 
 def make(store: Any, tmp_path: Path, interval: float = 0.05) -> MetricWriter:
-    return MetricWriter(store, "run", tmp_path / "unsent.jsonl", interval)
+    return MetricWriter(store, "run", tmp_path / "metrics.jsonl", interval)
 
 
 def wait_for(condition: Any) -> None:
@@ -72,13 +72,13 @@ def test_what_a_store_that_is_away_did_not_take_is_kept_and_sent_later(tmp_path:
     for step in range(10):
         writer.add({"loss": float(step)}, step)
         time.sleep(0.02)
-    wait_for((tmp_path / "unsent.jsonl").exists)
+    wait_for((tmp_path / "metrics.jsonl").exists)
     assert not store.points
     store.is_away = False
     writer.add({"loss": 10.0}, 10)
     assert writer.close()
     assert sorted(set(step for _, _, step in store.points)) == list(range(11))
-    assert not (tmp_path / "unsent.jsonl").exists()
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_store_that_stays_away_does_not_lose_metrics_and_the_next_writer_sends_them(
@@ -95,10 +95,22 @@ def test_a_store_that_stays_away_does_not_lose_metrics_and_the_next_writer_sends
 
 
 def test_a_writer_survives_a_file_that_was_cut_off(tmp_path: Path) -> None:
-    (tmp_path / "unsent.jsonl").write_text('["loss", 1.0, 5, 1]\n["loss", 2.0, 6')
+    (tmp_path / "metrics.jsonl").write_text('["loss", 1.0, 5, 1]\n["loss", 2.0, 6')
     store = Store()
     assert make(store, tmp_path).close()
     assert store.points == [("loss", 1.0, 1)]
+
+
+def test_what_was_saved_survives_a_killed_process(tmp_path: Path) -> None:
+    store = Store()
+    writer = make(store, tmp_path, interval=1000)
+    for step in range(5):
+        writer.add({"loss": float(step)}, step)
+    writer.save()
+    writer.add({"loss": 5.0}, 5)  # killed here, before it was saved
+    assert not store.points
+    assert make(store, tmp_path).close()
+    assert [step for _, _, step in store.points] == list(range(5))
 
 
 @pytest.mark.parametrize("error", [None, ValueError("broken")])
