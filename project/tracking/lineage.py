@@ -1,5 +1,6 @@
 """Where a run comes from: code, packages, command line and data."""
 
+import getpass
 import os
 import shlex
 import shutil
@@ -58,6 +59,14 @@ def packages() -> str:
     """The installed packages, one ``name==version`` a line."""
     names = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
     return "\n".join(sorted(names, key=str.lower)) + "\n"
+
+
+def user() -> str:
+    """Who runs this; empty where the system has no name for them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def command_line() -> str:

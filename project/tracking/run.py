@@ -73,6 +73,7 @@ class Run:
                 "split.test_fingerprint": data.fingerprints["test"],
                 "mlflow.source.name": lineage.command_line(),
                 "mlflow.source.type": "LOCAL",
+                "mlflow.user": lineage.user(),
                 "mlflow.source.git.commit": lineage.commit(),
                 **{f"split.duplicates.{k}": str(v) for k, v in data.duplicates.items()},
                 **tags,

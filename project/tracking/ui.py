@@ -53,7 +53,11 @@ def main(arguments: Sequence[str]) -> None:
         f"127.0.0.1:{port},localhost:{port}",
     ]
     # The job runner is for language models, and takes a gigabyte.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
     with stoppable(), subprocess.Popen(command, env=environment) as server:
         try:
             if code := server.wait():

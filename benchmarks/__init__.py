@@ -1,0 +1,1 @@
+"""Timings of the project against a hand-written loop."""

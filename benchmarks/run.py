@@ -1,0 +1,230 @@
+"""Times the project side by side with a hand-written loop and writes benchmarks/RESULTS.md.
+
+Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3]
+
+What is compared runs in turn (A B C A B C ...), each in a process of its own, so that a machine
+that is busy for a while slows all of them; ratios are taken within a turn, their median is quoted.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+# Large enough that steps count, small enough for a coffee.
+TIMED = [
+    "data=fashion_mnist",
+    "data.limit_train=12800",
+    "trainer.max_epochs=3",
+    "trainer.devices=1",
+]
+SMALL = ["data=digits", "trainer.max_epochs=20", "trainer.devices=1"]
+ACCURACY = ["data=fashion_mnist", "trainer.max_epochs=3", "trainer.devices=1"]
+VARIANTS = ("by hand", "tracked", "untracked", "by hand, fp32 NCHW")
+
+
+def measure(variant: str, overrides: list[str]) -> dict[str, float]:
+    """Runs one variant in this process: samples a second of training, and val accuracy."""
+    from project.config import build_data, check, compose
+    from project.fit import choose_devices, choose_precision, fit, make_model
+    from project.tracking.run import Run
+
+    config = check(compose("train", overrides))
+    devices = choose_devices(config.trainer)
+    data = build_data(config)
+    if variant.startswith("by hand"):
+        from benchmarks.loop import train_by_hand
+
+        plain = variant.endswith("NCHW")
+        precision = choose_precision(config.trainer, make_model(config, data), devices)
+        use_bf16 = precision == "bf16-mixed" and not plain
+        timing = train_by_hand(config, devices, use_bf16, use_channels_last=not plain)
+        return {"speed": timing.samples_per_second, "accuracy": timing.accuracy}
+    run = Run.create(config, data, {})
+    if variant == "untracked":
+        from contextlib import nullcontext
+
+        run.metric_logger = lambda enabled=True: nullcontext()  # type: ignore[method-assign,assignment]
+        speeds, accuracies = fit_and_listen(run, config, data, devices)
+    else:
+        with run:
+            fit(config, data, run, devices)
+        speeds = run.history("train/samples_per_second")[1].tolist()
+        accuracies = run.history("val/accuracy")[1].tolist()
+    return {"speed": statistics.harmonic_mean(speeds[1:]), "accuracy": accuracies[-1]}
+
+
+def fit_and_listen(run, config, data, devices) -> tuple[list[float], list[float]]:  # type: ignore[no-untyped-def]
+    """Fits without a logger; the numbers are picked up from the progress line's callback."""
+    import project.fit
+    from project.progress import Progress
+
+    speeds, accuracies = [], []
+
+    class Listener(Progress):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+            speeds.append(trainer.callback_metrics["train/samples_per_second"].item())
+            accuracies.append(trainer.callback_metrics["val/accuracy"].item())
+
+    project.fit.Progress = Listener  # type: ignore[misc]
+    project.fit.fit(config, data, run, devices)
+    return speeds, accuracies
+
+
+def in_process(variant: str, overrides: list[str]) -> dict[str, float]:
+    """Runs one variant in a process and a store of its own."""
+    with tempfile.TemporaryDirectory() as store:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.run", "--measure", variant, *overrides],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        sys.exit(done.stderr)
+    numbers: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return numbers
+
+
+def compare(overrides: list[str], repeats: int) -> dict[str, list[float]]:
+    """Speeds of all variants, in turns."""
+    speeds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for repeat in range(repeats):
+        for variant in VARIANTS:
+            speeds[variant].append(in_process(variant, overrides)["speed"])
+            print(f"  {repeat + 1}/{repeats} {variant}: {speeds[variant][-1]:,.0f}", flush=True)
+    return speeds
+
+
+def ratios(above: list[float], below: list[float]) -> str:
+    """Median, least and greatest of the ratios within a turn."""
+    values = [a / b for a, b in zip(above, below, strict=True)]
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def table(title: str, speeds: dict[str, list[float]]) -> list[str]:
+    """Markdown of one comparison."""
+    lines = [
+        f"### {title}",
+        "",
+        "| | samples/s, median | ratio to by hand, median (range) |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| {variant} | {statistics.median(values):,.0f} | {ratios(values, speeds['by hand'])} |"
+        for variant, values in speeds.items()
+    ]
+    fast = ratios(speeds["by hand"], speeds["by hand, fp32 NCHW"])
+    return [*lines, "", f"Default precision and layout against fp32 NCHW, by hand: {fast}.", ""]
+
+
+def compare_accuracy(accelerator: list[str], seeds: int) -> list[str]:
+    """Val accuracy of the default precision against fp32, paired by seed."""
+    rows, differences = [], []
+    for seed in range(1, seeds + 1):
+        common = [*ACCURACY, *accelerator, f"seed={seed}"]
+        auto = in_process("tracked", common)["accuracy"]
+        fp32 = in_process("tracked", [*common, "trainer.precision=32-true"])["accuracy"]
+        differences.append(100 * (auto - fp32))
+        rows.append(f"| {seed} | {auto:.4f} | {fp32:.4f} | {differences[-1]:+.2f} |")
+        print(f"  seed {seed}: {auto:.4f} against {fp32:.4f}", flush=True)
+    return [
+        "### Accuracy of the default precision",
+        "",
+        f"Val accuracy of `cnn` after the last epoch: `{' '.join(ACCURACY)}`.",
+        "",
+        "| seed | default | 32-true | difference, points |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+        f"Mean difference: {statistics.mean(differences):+.2f} points.",
+        "",
+    ]
+
+
+def hardware(is_gpu: bool) -> str:
+    """The machine, as the report names it."""
+    import torch
+
+    if is_gpu:
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    names = (
+        [
+            line.partition(": ")[2]
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.exists()
+        else []
+    )
+    flags = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
+    name = names[0] if names else platform.processor()
+    return f"{name}, {os.cpu_count()} cores, {flags} AVX-512 bf16"
+
+
+def main() -> None:
+    """Measures and writes the section of this kind of hardware."""
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS)
+    parser.add_argument("--measure")
+    parser.add_argument("settings", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.settings)))
+        return
+    settings = dict(setting.split("=", 1) for setting in arguments.settings)
+    accelerator, repeats = settings.get("accelerator", "cpu"), int(settings.get("repeats", 5))
+    on = [f"trainer.accelerator={accelerator}"]
+    import torch
+
+    section = [
+        f"## {accelerator.upper()}: {hardware(accelerator == 'gpu')}",
+        "",
+        f"torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{date.today().isoformat()}; `make bench{'-gpu' if accelerator == 'gpu' else ''}`, "
+        f"{repeats} turns.",
+        "",
+    ]
+    for title, overrides in (
+        ("`cnn` on `fashion_mnist`, 28 x 28, batch 256, augment=light", TIMED),
+        ("`cnn` on `fashion_mnist`, augment=none", [*TIMED, "augment=none"]),
+        ("`cnn` on `digits`, 8 x 8, batch 64: steps of a few milliseconds", SMALL),
+    ):
+        print(title)
+        section += table(title, compare([*overrides, *on], repeats))
+    section += compare_accuracy(on, int(settings.get("seeds", 3)))
+    write(section, accelerator)
+
+
+def write(section: list[str], accelerator: str) -> None:
+    """Replaces this kind of hardware's section of the results."""
+    text = RESULTS.read_text() if RESULTS.exists() else HEAD
+    parts = text.split("\n## ")
+    kept = [part for part in parts[1:] if not part.startswith(accelerator.upper())]
+    new = "\n".join(section).removeprefix("## ").rstrip() + "\n"
+    sections = sorted([*(part.rstrip() + "\n" for part in kept), new])
+    RESULTS.write_text("\n## ".join([parts[0].rstrip() + "\n", *sections]))
+    print(f"wrote {RESULTS}")
+
+
+HEAD = """# Speed against a hand-written loop
+
+`by hand` is `benchmarks/loop.py`: same network, data, augmentation, optimiser, schedule, precision
+and memory layout, no Trainer and no tracking. `tracked` is the project as `make train` runs it, every
+step in MLflow; `untracked` is the same without a logger. `by hand, fp32 NCHW` is the loop with PyTorch's
+default precision and layout. Only training is timed, from the second epoch on.
+"""
+
+
+if __name__ == "__main__":
+    main()

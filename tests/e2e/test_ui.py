@@ -1,0 +1,123 @@
+"""The MLflow UI as a user sees it, in headless Chromium: the run, its charts, its artifacts."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+import project
+from project.train import Result
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM.exists(), reason="Chromium is missing: Debian's package chromium"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def ui(digits_run: Result) -> Iterator[str]:
+    """The address that the command prints, with the server behind it."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "project.tracking.ui", f"port={port}"],
+        cwd=project.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        assert server.stdout is not None
+        address = next(line.strip() for line in server.stdout if "http://" in line)
+        deadline = monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                assert monotonic() < deadline
+                assert server.poll() is None
+                sleep(0.3)
+        yield address
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+    with socket.socket() as probe:  # nothing is left behind
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture
+def page(ui: str, tmp_path: Path) -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        yield page
+        page.screenshot(path=os.environ.get("UI_SCREENSHOT", str(tmp_path / "page.png")))
+        browser.close()
+
+
+def test_the_printed_address_opens_on_the_training_runs(ui: str, page, digits_run: Result) -> None:  # type: ignore[no-untyped-def]
+    page.goto(ui)
+    page.get_by_text("cnn-digits").first.wait_for()
+    assert page.get_by_text("training").count() > 0
+
+
+def test_a_run_shows_its_params_charts_and_artifacts(ui: str, page, digits_run: Result) -> None:  # type: ignore[no-untyped-def]
+    base = re.sub(r"/runs\?.*", f"/runs/{digits_run.run_id}", ui)
+    page.goto(base)
+    page.get_by_text("optimizer.lr").first.wait_for()
+    page.get_by_text("best/accuracy").first.wait_for()
+    page.goto(f"{base}/model-metrics")
+    page.locator("svg.main-svg").first.wait_for()  # a plotly chart
+    page.get_by_text("(best/accuracy)").first.wait_for()
+    page.goto(f"{base}/artifacts")
+    page.get_by_text("config.yaml").first.wait_for()
+    page.get_by_text("figures").first.click()
+    page.get_by_text("confusion_matrix.png").first.click()
+    image = page.locator(
+        "img[src*='confusion_matrix'], img[src^='blob:'], img[alt*='confusion']"
+    ).first
+    image.wait_for()
+    assert image.evaluate("element => element.naturalWidth") > 300
+
+
+def test_the_server_refuses_other_hosts(ui: str) -> None:
+    request = urllib.request.Request(ui.partition("/#")[0], headers={"Host": "192.168.0.7:5000"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == 403
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "project.tracking.ui", f"port={port}"],
+            cwd=project.ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr == f"error: port: {port}: Address already in use: expected a free port\n"
