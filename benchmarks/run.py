@@ -220,9 +220,10 @@ def write(section: list[str], accelerator: str) -> None:
 HEAD = """# Speed against a hand-written loop
 
 `by hand` is `benchmarks/loop.py`: same network, data, augmentation, optimiser, schedule, precision
-and memory layout, no Trainer and no tracking. `tracked` is the project as `make train` runs it, every
-step in MLflow; `untracked` is the same without a logger. `by hand, fp32 NCHW` is the loop with PyTorch's
-default precision and layout. Only training is timed, from the second epoch on.
+and memory layout, no Trainer and no tracking. `tracked` is the project as `make train` runs it,
+every step in MLflow; `untracked` is the same without a logger. `by hand, fp32 NCHW` is the loop
+with the precision and layout that PyTorch starts with. Only training is timed, from the second
+epoch on.
 """
 
 

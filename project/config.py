@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import albumentations
@@ -116,12 +116,14 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
             override = OverridesParser.create().parse_override(line)
             if not override.key_or_group:
                 raise HydraException
+            if override.key_or_group.partition(".")[0] == "hydra":
+                raise UserError(f"{override.key_or_group}: unknown key")
         except HydraException:
             raise UserError(f"{line}: expected key=value") from None
         key, value = override.key_or_group, override.value()
         if key in groups:
             options = {file.stem for file in (CONF / key).glob("*.yaml")}
-            if value not in options:
+            if not isinstance(value, str) or value not in options:
                 raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
         lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
     try:
@@ -144,6 +146,10 @@ def check(node: Node) -> Config:
         UserError: names the key, the value and what was expected.
     """
     config = _validate("", Config, node)
+    for key, value in config.flatten().items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{key}: {value}: expected a finite number")
     source = _find(config.data, "data", _is_source)
     config.data = _check_call("data", config.data, source, DataModule)
     config.model = _check_call("model", config.model, _find(config.model, "model", _is_a(Model)))
@@ -155,7 +161,8 @@ def check(node: Node) -> Config:
     config.optimizer = _check_call("optimizer", config.optimizer, optimizer)
     scheduler = _find(config.scheduler, "scheduler", _is_scheduler)
     config.scheduler = _check_call("scheduler", config.scheduler, scheduler)
-    config.penalty = _check_call("penalty", {"_target_": _name(Penalty)} | config.penalty, Penalty)
+    penalty = {"_target_": _name(Penalty)} | config.penalty
+    config.penalty = _check_call("penalty", penalty, _find(penalty, "penalty", _is_a(Penalty)))
     return config
 
 
@@ -193,7 +200,11 @@ def build_model(config: Config, spec: Spec) -> Model:
     try:
         model.prepare(recipe)
     except ValueError as error:
-        raise UserError(f"loss.{error}") from None
+        raise UserError(f"loss.label_smoothing: {recipe.label_smoothing}: {error}") from None
+    try:  # what torch has against a value, it says now rather than when a run has been opened
+        recipe.scheduler(recipe.optimizer(model.parameter_groups()), 100)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer: {config.optimizer}: {_one_line(error)}") from None
     return model
 
 
@@ -201,7 +212,7 @@ def _call(path: str, node: Node, fits: Callable[[Any], bool], *first: Any) -> An
     target = _find(node, path, fits)
     try:
         return target(*first, **_arguments(path, node, target))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: {node['_target_']}: {_one_line(error)}") from None
 
 
@@ -333,10 +344,3 @@ def _flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flatten(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, node
-
-
-def load(path: Path) -> Config:
-    """Reads and checks a ``config.yaml`` that a run has logged."""
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    assert isinstance(node, dict)
-    return check({str(key): value for key, value in node.items()})

@@ -1,10 +1,12 @@
 """What ends a command early, and how it is said."""
 
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from types import FrameType
+from typing import Any
 
 
 class UserError(Exception):
@@ -29,21 +31,26 @@ class Stopped(BaseException):
         self.signum = signum
 
 
+def raise_when_stopped() -> dict[signal.Signals, Any]:
+    """Lets SIGINT and SIGTERM raise ``Stopped``, once; returns the handlers that did so before."""
+    is_stopped = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal is_stopped
+        if not is_stopped:  # what follows is the clean-up, which a second Ctrl-C must not break
+            is_stopped = True
+            raise Stopped(signum)
+
+    return {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Raises ``Stopped`` where SIGINT or SIGTERM arrives; does nothing off the main thread."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        # One is enough: what follows is the clean-up, which a second Ctrl-C must not break.
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signum)
-
-    try:
-        previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    previous = raise_when_stopped()
     try:
         yield
     finally:

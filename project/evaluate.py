@@ -61,7 +61,9 @@ def evaluate(run_id: str) -> Evaluation:
         data = build_data(config)
         check_same_data(run, data)
         model = load_best(run, config, data.spec)
-        settings = config.trainer.model_copy(update={"devices": 1, "accelerator": "auto"})
+        settings = config.trainer.model_copy(
+            update={"devices": 1, "accelerator": "auto", "precision": "auto"}
+        )
         device = choose_devices(settings).torch_device
         num_openings = count_openings(run)  # recorded first: whatever comes after, it was opened
         samples = data.open_test()

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from project.config import Config, TrainerSettings, build_data, build_model, check
 from project.data.module import DataModule
-from project.errors import TrainingError, UserError, stoppable
+from project.errors import Stopped, TrainingError, UserError, raise_when_stopped
 from project.models.base import Model
 from project.progress import Progress
 from project.tracking.run import Run
 
 # Lightning's notes on devices, tensor cores and intervals: what they ask about is decided here.
+torch.backends.cudnn.allow_tf32 = False  # where fp32 is asked for, it is fp32
 for _name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
@@ -55,8 +57,12 @@ class Devices:
         return f"{self.count} x {name}"
 
 
-def choose_devices(settings: TrainerSettings) -> Devices:
+def choose_devices(settings: TrainerSettings, batch_size: int = 1) -> Devices:
     """Takes what the settings ask for.
+
+    Args:
+        settings: of the trainer.
+        batch_size: that ``auto`` must be able to share out in equal parts.
 
     Raises:
         UserError: it isn't there.
@@ -70,7 +76,9 @@ def choose_devices(settings: TrainerSettings) -> Devices:
             "trainer.precision: 16-mixed: expected auto, 32-true or bf16-mixed on a CPU"
         )
     if settings.devices == "auto":
-        return Devices("gpu", num_gpus) if use_gpu else Devices("cpu", 1)
+        if not use_gpu:
+            return Devices("cpu", 1)
+        return Devices("gpu", max(n for n in range(1, num_gpus + 1) if batch_size % n == 0))
     available = num_gpus if use_gpu else os.cpu_count() or 1
     if settings.devices > available:
         kind = "GPUs" if use_gpu else "CPU cores"
@@ -135,6 +143,21 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
+class Checkpoint(ModelCheckpoint):
+    """Finds its files where they are now: Lightning forgets the best if the folder was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the state of a checkpoint."""
+        moved = dict(state_dict, dirpath=self.dirpath)
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[key] = self._here(moved[key])
+        moved["best_k_models"] = {self._here(k): v for k, v in moved["best_k_models"].items()}
+        super().load_state_dict(moved)
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+
 def fit(config: Config, data: DataModule, run: Run, devices: Devices) -> None:
     """Trains to the end, from the last checkpoint if there is one.
 
@@ -164,7 +187,7 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
     # state of the other callbacks.
     for path, monitored in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
         callbacks.append(
-            ModelCheckpoint(
+            Checkpoint(
                 dirpath=run.folder,
                 filename=path.stem,
                 monitor=monitored,
@@ -241,6 +264,9 @@ def _fit_rank(rank: int, config: dict[str, Any], run_id: str, devices: Devices, 
         "LOCAL_RANK": str(rank),
     }
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices.count))
-    with stoppable():
+    raise_when_stopped()  # to the end of the process: a second signal must not cut it short
+    try:
         checked = check(config)
         _fit(checked, build_data(checked), Run(run_id), devices, rank)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.signum)

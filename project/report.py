@@ -58,16 +58,20 @@ def report(run: Run, config: Config, data: DataModule, devices: Devices) -> Best
 
 def load_best(run: Run, config: Config, spec: Spec) -> Model:
     """The model of the best epoch, in eval mode on the CPU; of the average weights if there are."""
-    model = build_model(config, spec)
+    architecture = dict(config.model)
+    if "weights" in architecture:  # those of the checkpoint replace them
+        architecture["weights"] = "none"
+    model = build_model(config.model_copy(update={"model": architecture}), spec)
     checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 
 
 def find_best(run: Run, model: Model) -> Best:
-    """Finds the epoch with the best score on val, the first one if there are several."""
+    """The epoch of the best checkpoint, and what was measured on val in it."""
     steps, scores = run.history(f"val/{model.task.score}")
-    position = int(scores.argmax() if model.task.mode == "max" else scores.argmin())
+    checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    position = int(checkpoint["epoch"])  # from 0
     metrics = {
         str(name): float(run.history(f"val/{name}")[1][position])
         for name in ("loss", *model.val_evaluation.metrics.keys())

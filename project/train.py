@@ -13,6 +13,7 @@ gradient_clip,patience,ema_decay}; and every argument of what a group option bui
 """
 
 # What takes seconds to import is imported in the functions, so that --help answers at once.
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -23,6 +24,7 @@ from project.errors import UserError, stoppable
 
 if TYPE_CHECKING:
     from project.config import Config
+    from project.data.module import DataModule
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ def train(
 
     started = perf_counter()
     with stoppable():
-        devices = choose_devices(config.trainer)
+        devices = choose_devices(config.trainer, config.data["batch_size"])
         data = build_data(config)
         data.check_devices(devices.count)
+        _warn_of_duplicates(data)
         make_model(config, data)  # what doesn't fit together is said before a run is opened
         if resume is None:
             run = Run.create(config, data, {"device": str(devices), **(tags or {})})
@@ -80,6 +83,8 @@ def train(
             run = find_run(resume, "resume")
             check_same_data(run, data)
         with run:
+            if resume is None:
+                run.log_start(config, data)
             fit(config, data, run, devices)
             best = report(run, config, data, devices)
     return Result(
@@ -91,6 +96,14 @@ def train(
         metrics=best.metrics,
         seconds=perf_counter() - started,
     )
+
+
+def _warn_of_duplicates(data: "DataModule") -> None:
+    for pair, count in data.duplicates.items():
+        if count:
+            first, second = pair.split("_")
+            cure = "; data.drop_duplicates=true takes them out" if first == "train" else ""
+            print(f"note: {count} samples of {first} are in {second} too{cure}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -113,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
 def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
     """The config of an interrupted run; overrides may repeat what it says, not change it."""
     from project.config import check, compose
-    from project.tracking.run import find_run
+    from project.tracking.run import find_run, name_of
 
     run = find_run(run_id, "resume")
     status = run.mlflow_run.info.status
@@ -121,7 +134,9 @@ def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
         raise UserError(f"resume: {run_id}: it is {status}: expected a run that was interrupted")
     config = run.config()
     stored = config.flatten()
-    given = check(compose("train", overrides)).flatten() if overrides else {}
+    # Over the run's own groups: an override of one of their keys needn't name them.
+    groups = [f"{name}={name_of(getattr(config, name))}" for name in ("data", "model")]
+    given = check(compose("train", [*groups, *overrides])).flatten() if overrides else {}
     for key in (line.partition("=")[0].lstrip("+~") for line in overrides):
         for name, value in given.items():
             if (name == key or name.startswith(f"{key}.")) and value != stored.get(name):

@@ -16,13 +16,16 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 # What third-party constructors leave untyped; arguments of one name mean the same everywhere.
-BY_NAME = {
+BY_NAME: dict[str, Any] = {
     "lr": Positive,
     "weight_decay": NonNegative,
     "momentum": Probability,
     "alpha": Probability,
     "eps": Positive,
     "p": Annotated[float, Field(ge=0, le=1)],
+    "betas": Annotated[list[Probability], Field(min_length=2, max_length=2)],
+    "dampening": NonNegative,
+    **dict.fromkeys(("nesterov", "amsgrad", "centered", "maximize", "foreach", "fused"), bool),
 }
 
 Array = npt.NDArray[Any]

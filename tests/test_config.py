@@ -38,6 +38,14 @@ BAD = {
     "loss.label_smoothing=1": "loss.label_smoothing: 1: expected less than 1",
     "seed=-1": "seed: -1: expected greater than or equal to 0",
     "cnn": "cnn: expected key=value",
+    "model=[cnn,mlp]": "model: ['cnn', 'mlp']: ",
+    "model=cnn,mlp": "model: ",
+    "hydra.run.dir=x": "hydra.run.dir: unknown key",
+    "penalty._target_=os.system": "penalty._target_: os.system: expected a name that starts",
+    "optimizer.betas=[2,3]": "optimizer.betas.0: 2: expected less than 1",
+    "optimizer.betas=fast": "optimizer.betas: 'fast': expected a valid list",
+    "optimizer.fused=maybe": "optimizer.fused: 'maybe': expected a valid boolean",
+    "augment.affine.rotate=[nan,1]": "augment.affine.rotate: [nan, 1]: expected a finite number",
     "=3": "=3: expected key=value",
     "model._target_=os.system": "model._target_: os.system: expected a name that starts with",
     "model._target_=torch.load": "model._target_: torch.load: expected a name that starts with",
@@ -58,8 +66,11 @@ def test_a_mistake_names_the_key_the_value_and_what_was_expected(override: str) 
 
 MISFITS = {
     ("data=diabetes", "model=cnn"): "model: project.models.cnn.CNN: needs images",
-    ("data=diabetes", "augment=full"): "augment: its transforms work on images",
-    ("data=diabetes", "loss.label_smoothing=0.1"): "loss.label_smoothing works on classes only",
+    ("data=diabetes", "augment=full"): "augment: its transforms work on images, not on tables",
+    (
+        "data=diabetes",
+        "loss.label_smoothing=0.1",
+    ): "loss.label_smoothing: 0.1: it works on classes only",
     ("model.depth=5",): "model: project.models.cnn.CNN: depth: 5: each block halves",
     (
         "model=pretrained",
@@ -77,6 +88,13 @@ MISFITS = {
     ("data.splits.train=0.994", "data.splits.val=0.003", "data.splits.test=0.003"): (
         "data.splits.test: class '"
     ),
+    ("data=line", "data.weight=nan"): "data.weight: nan: expected a finite number",
+    ("data=line", "data.noise=1e300"): "data: a sample of train is not finite",
+    ("data=line", "data.num_samples=10"): "data.splits: val or test has 1 sample",
+    ("optimizer=sgd", "optimizer.nesterov=true"): "optimizer: {'_target_': 'torch.optim.SGD'",
+    ("augment.affine._target_=albumentations.BasicTransform", "~augment.affine.rotate"): "augment",
+    ("+augment.x._target_=albumentations.Normalize",): "augment: Normalize makes float32",
+    ("+augment.x._target_=albumentations.ISONoise",): "augment: ISONoise can't work on these",
     ("data.limit_train=5",): "data.limit_train: class '",
     ("data=fashion_mnist", "data.root=/nowhere"): "data.root: /nowhere/FashionMNIST/raw: expected",
 }
@@ -119,8 +137,8 @@ def test_the_command_exits_with_2_and_writes_no_run(
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    assert not (tmp_path / "checkpoints").exists()
-    assert not (tmp_path / "artifacts").exists()
+    assert not list(tmp_path.glob("checkpoints/*"))
+    assert not list(tmp_path.glob("artifacts/*"))
 
 
 @pytest.mark.parametrize(

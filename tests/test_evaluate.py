@@ -64,8 +64,13 @@ def test_openings_are_counted_over_all_runs_of_the_same_test_split() -> None:
     assert evaluate(first.run_id).num_openings == 2
     assert evaluate(second.run_id).num_openings == 3
     assert evaluate(other.run_id).num_openings == 1
+    run = find_run(first.run_id)
+    run.client.delete_run(run.id)  # what was seen has been seen
+    assert evaluate(second.run_id).num_openings == 4
+    with pytest.raises(UserError, match="it was deleted"):
+        evaluate(first.run_id)
     tags = find_run(second.run_id).mlflow_run.data.tags
-    assert (tags["test.openings"], tags["test.openings_by_all_runs"]) == ("1", "3")
+    assert (tags["test.openings"], tags["test.openings_by_all_runs"]) == ("2", "4")
 
 
 def test_an_opening_counts_even_if_the_evaluation_fails(

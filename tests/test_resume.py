@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, configure
+from conftest import TINY, configure, use_store
 from torch import Tensor
 
 import project
 from project.data.digits import digits
 from project.data.source import Source
-from project.errors import TrainingError, UserError
+from project.errors import Stopped, TrainingError, UserError
+from project.models.base import Model
 from project.models.tasks import Classifier
 from project.tracking.run import Run, find_run
 from project.train import Result, main, train
@@ -102,6 +103,81 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
         finished.data.metrics["best/accuracy"]
         == undisturbed.mlflow_run.data.metrics["best/accuracy"]
     )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("data.num_workers=2",), ("trainer.devices=2", "trainer.accelerator=cpu")],
+    ids=["loader workers", "two devices"],
+)
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_one_line(
+    overrides: tuple[str, ...], own_store: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "project.train", "trainer.max_epochs=200", *overrides],
+        cwd=project.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("epoch   2/"))
+        group = os.getpgid(process.pid)
+        os.killpg(group, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGINT
+    assert "\nstopped by SIGINT\n" in f"\n{rest}"
+    assert "Traceback" not in rest
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+    run = find_run("last")
+    assert run.mlflow_run.info.status == "KILLED"
+    assert len(run.history("val/loss")[0]) >= 2
+
+
+def test_the_best_epoch_survives_a_moved_store(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    overrides = ("data=line", "trainer.max_epochs=40", "optimizer.lr=0.5")
+    with use_store(old):
+        result = train(configure(*overrides))
+        run = find_run(result.run_id)
+        checkpoint = torch.load(run.best_checkpoint, weights_only=True)
+        assert checkpoint["epoch"] + 1 == result.best_epoch < 30
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("project.models.base.Model.on_train_epoch_start", stop_in_epoch(35))
+            with pytest.raises(RuntimeError, match="stopped"):
+                train(configure(*overrides))
+    old.rename(new)
+    with use_store(new):
+        again = train(configure(*overrides), resume=find_run("last").id)
+        assert again.score == result.score
+        assert again.best_epoch == result.best_epoch
+        best = torch.load(find_run("last").best_checkpoint, weights_only=True)
+        for name, value in checkpoint["state_dict"].items():
+            assert torch.equal(best["state_dict"][name], value)
+
+
+def stop_in_epoch(epoch: int) -> Callable[[Model], None]:
+    original = Model.on_train_epoch_start
+
+    def hook(self: Model) -> None:
+        if self.trainer.current_epoch == epoch:
+            raise RuntimeError("stopped")
+        original(self)
+
+    return hook
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM])
+def test_a_run_that_is_stopped_before_training_is_killed(signum: int, own_store: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("project.tracking.lineage.packages", lambda: os.kill(os.getpid(), signum))
+        with pytest.raises(Stopped):
+            train(configure(*TINY))
+    run = find_run("last")
+    assert run.mlflow_run.info.status == "KILLED"
+    assert train(configure(*TINY), resume=run.id).run_id == run.id
 
 
 def test_a_run_killed_in_its_first_epoch_starts_anew_in_the_same_run(own_store: Path) -> None:

@@ -8,6 +8,7 @@ import albumentations
 import cv2
 import numpy as np
 
+from project.errors import UserError
 from project.types import Array, Indices
 
 # Small images gain nothing from OpenCV's threads, and in loader workers they fight over the cores.
@@ -29,6 +30,28 @@ class Augment:
     def __init__(self, transforms: Sequence[albumentations.BasicTransform], seed: int) -> None:
         self.seed = seed
         self.compose = albumentations.Compose(list(transforms))
+
+    def check(self, image: Array) -> None:
+        """Makes sure that each transform gives an image of the same kind.
+
+        Args:
+            image: one of the training samples, (H, W, C) uint8.
+
+        Raises:
+            UserError: one doesn't.
+        """
+        for transform in self.compose.transforms:
+            name = type(transform).__name__
+            try:
+                changed = transform(image=image, force_apply=True)["image"]
+            except Exception as error:  # whatever albumentations, OpenCV or NumPy raise
+                reason = " ".join(str(error).split())
+                raise UserError(f"augment: {name} can't work on these images: {reason}") from None
+            if changed.shape != image.shape or changed.dtype != image.dtype:
+                raise UserError(
+                    f"augment: {name} makes {changed.dtype} of shape {changed.shape} of an image: "
+                    f"expected {image.dtype} of shape {image.shape}"
+                )
 
     def __call__(self, images: Array, epoch: int, indices: Indices) -> Array:
         """Augments a batch.

@@ -31,6 +31,8 @@ def read(path: Path) -> Array:
     # Two zero bytes, 8 for uint8, the number of dimensions; then each size, big-endian.
     num_dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     start = 4 + 4 * num_dimensions
+    if len(content) < start:
+        num_dimensions = 0
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist()) if num_dimensions else ()
     expected = start + int(np.prod(shape, dtype=np.int64))
     if len(shape) != num_dimensions or not shape or len(content) != expected:

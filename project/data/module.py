@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable
 from typing import Literal
 
@@ -103,10 +104,14 @@ class DataModule(pl.LightningDataModule):
     def _load(self) -> None:
         source = self.read()
         split, hashes = self._cut(source)
-        if self.augment is not None and source.inputs.ndim != 4:
-            raise UserError(
-                "augment: its transforms work on images, this is a table: expected none"
-            )
+        if self.augment is not None:
+            if source.inputs.ndim != 4:
+                raise UserError(
+                    "augment: its transforms work on images, not on tables: expected none"
+                )
+            self.augment.check(source.inputs[split.train[0]])
+        if source.task == "regression" and min(len(split.val), len(split.test)) < 2:
+            raise UserError("data.splits: val or test has 1 sample: expected 2 for a regression")
         self.split = split
         self.duplicates = find_duplicates(hashes, split)
         self.fingerprints = {
@@ -115,6 +120,10 @@ class DataModule(pl.LightningDataModule):
         # Copies, so that nothing here holds a test sample once the source goes.
         self.train = _take(source, split.train, self.augment)
         self.val = _take(source, split.val)
+        for name, samples in (("train", self.train), ("val", self.val)):
+            for part in (samples.inputs, samples.targets):
+                if part.dtype.kind == "f" and not np.isfinite(part).all():
+                    raise UserError(f"data: a sample of {name} is not finite: expected numbers")
         self.spec = _describe(source, self.train)
         # Training samples as they are, for the generalisation gap: a fixed subset as large as val.
         subset = np.random.default_rng(self.splits.seed).permutation(len(self.train))
@@ -191,6 +200,7 @@ class DataModule(pl.LightningDataModule):
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -203,15 +213,28 @@ class DataModule(pl.LightningDataModule):
         return min(8, max(1, (os.cpu_count() or 1) // num_ranks - 1))
 
 
+def _ignore_interrupts(worker_id: int) -> None:
+    """Leaves Ctrl-C to the process that a loader worker serves, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _take(source: Source, indices: Indices, augment: Augment | None = None) -> Samples:
     return Samples(source.inputs[indices], source.targets[indices], indices, augment)
 
 
 def _describe(source: Source, train: Samples) -> Spec:
     """The source as its training split shows it."""
-    axes = tuple(range(train.inputs.ndim - 1))
-    mean = train.inputs.mean(axes, dtype=np.float64)
-    std = train.inputs.std(axes, dtype=np.float64)
+    if train.inputs.dtype == np.uint8:  # by counting: a float copy would be eight times as large
+        levels = np.arange(256)
+        channels = np.moveaxis(train.inputs, -1, 0)
+        counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ levels
+        std = np.sqrt((shares * (levels - mean[:, np.newaxis]) ** 2).sum(axis=1))
+    else:
+        mean = train.inputs.mean(axis=0, dtype=np.float64)
+        std = train.inputs.std(axis=0, dtype=np.float64)
     target_mean, target_std = 0.0, 1.0
     if source.task == "regression":
         targets = train.targets.astype(np.float64)

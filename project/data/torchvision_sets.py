@@ -96,6 +96,11 @@ def _read_idx(
                 f"data.root: {folder}: {len(images[-1])} {part} images, "
                 f"expected as many as labels ({len(labels[-1])})"
             )
+    if not len(images[0]) or not len(images[1]) or images[0].shape[1:] != images[1].shape[1:]:
+        raise UserError(
+            f"data.root: {folder}: train images are {images[0].shape}, t10k images "
+            f"{images[1].shape}: expected some of each, of one size"
+        )
     targets = np.concatenate(labels).astype(np.int64)
     if targets.max() >= len(classes):
         raise UserError(
@@ -123,9 +128,16 @@ def _download(dataset: Callable[..., Any], folder: Path) -> None:
             with contextlib.redirect_stdout(sys.stderr):
                 dataset(folder, train=True, download=True)
         except (RuntimeError, URLError, OSError) as error:
+            _remove_empty_folders(folder)
             name = getattr(dataset, "__name__", "the data set")
             raise UserError(
                 f"data.root: {folder}: {name} is not there and can't be downloaded "
-                f"({str(error).strip().splitlines()[0]}); "
+                f"({' '.join(str(error).split())}): "
                 f"expected network, or data.root=<folder that holds it>"
             ) from None
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

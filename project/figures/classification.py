@@ -37,7 +37,7 @@ def confusion_matrix(counts: Array, classes: Sequence[str], split: str) -> Figur
                         f"{counts[row, column]}",
                         ha="center",
                         va="center",
-                        fontsize=8,
+                        fontsize=8 if num_classes <= 12 else 6,
                         color=colour,
                     )
         ticks = np.arange(num_classes)
@@ -90,7 +90,12 @@ def worst_mistakes(
         title=f"{len(worst)} worst of {len(wrong)} mistakes on {len(targets)} samples of val",
     )
     for axes, index in zip(cells, worst, strict=True):
-        label = f"{classes[predicted[index]]} {probabilities[index, predicted[index]]:.0%}"
+        label = f"{_short(classes[predicted[index]])} {probabilities[index, predicted[index]]:.0%}"
         show_image(axes, images[index], label, VAL)
-        axes.set_xlabel(f"true: {classes[int(targets[index])]}", fontsize=8)
+        axes.set_xlabel(f"true: {_short(classes[int(targets[index])])}", fontsize=8)
     return figure
+
+
+def _short(name: str, length: int = 14) -> str:
+    """A class name that fits above a small picture."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -40,7 +40,7 @@ def residuals(targets: Array, predictions: Array) -> Figure:
     over.scatter(predictions, rest, s=16, alpha=0.6, color=VAL, edgecolors="none")
     over.set_xlabel("predicted")
     over.set_ylabel("true - predicted")
-    along.hist(rest, bins="auto", orientation="horizontal", color=VAL, alpha=0.7)
+    along.hist(rest, bins=20, orientation="horizontal", color=VAL, alpha=0.7)
     along.set_xlabel("samples")
     for axes in (over, along):
         axes.axhline(0, color=MARK, linewidth=1, linestyle="--")

@@ -71,7 +71,7 @@ class Evaluation(nn.Module):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")  # NaN shall be seen, see _check_finite
         self.metrics = task.metrics()
 
     def update(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
@@ -130,7 +130,7 @@ class Model(pl.LightningModule):
             ValueError: the recipe asks for what the task doesn't have.
         """
         if recipe.label_smoothing and not isinstance(self.task, Classifier):
-            raise ValueError("label_smoothing works on classes only: expected 0")
+            raise ValueError("it works on classes only, expected 0")
         self.recipe = recipe
         self.task.label_smoothing = recipe.label_smoothing
 

@@ -17,6 +17,9 @@ NUM_IMAGENET_CLASSES = 1000
 class Pretrained(Model):
     """A network of torchvision.models by name; grey images are shown to it as RGB.
 
+    Dropout inside torchvision's networks draws anew on each of several devices; the new head's
+    doesn't.
+
     Args:
         spec: of the data, images.
         name: of the network, as in ``torchvision.models.list_models()``.
@@ -93,9 +96,9 @@ def _load(name: str, weights: str) -> nn.Module:
         arguments["init_weights"] = True
     if weights != "none":
         choices = models.get_model_weights(name)
-        names = [*choices.__members__, "DEFAULT"]
+        names = {*choices.__members__, "DEFAULT"}
         if weights not in names:
-            raise ValueError(f"weights: {weights}: {nearest(weights, ['none', *names])}")
+            raise ValueError(f"weights: {weights}: {nearest(weights, {'none', *names})}")
         try:
             network: nn.Module = models.get_model(name, weights=weights)
         except (URLError, OSError, RuntimeError) as error:

@@ -16,6 +16,8 @@ from mlflow.entities import DatasetInput, InputTag
 from project import ROOT
 from project.data.module import DataModule
 
+MAX_FILE = 1_000_000  # bytes of a new file up to which it is taken for code
+
 
 def git(*arguments: str, index: Path | None = None) -> str:
     """What git prints in the project's folder; empty where there is no git or no repository."""
@@ -42,7 +44,7 @@ def commit() -> str:
 
 
 def uncommitted() -> str:
-    """A diff of everything that differs from the commit, new files included."""
+    """A diff of everything that differs from the commit, new files of up to 1 MB included."""
     folder = git("rev-parse", "--absolute-git-dir").strip()
     if not folder:
         return ""
@@ -51,7 +53,10 @@ def uncommitted() -> str:
         index = Path(temporary) / "index"
         if (Path(folder) / "index").exists():
             shutil.copy(Path(folder) / "index", index)
-        git("add", "--intent-to-add", "--all", index=index)
+        new = git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
+        small = [name for name in new if name and (ROOT / name).stat().st_size <= MAX_FILE]
+        if small:
+            git("add", "--intent-to-add", "--", *small, index=index)
         return git("diff", "HEAD", "--binary", index=index)
 
 

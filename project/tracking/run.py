@@ -1,6 +1,7 @@
 """One MLflow run: opened before training, closed with what became of it, found again later."""
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -26,7 +27,8 @@ from torch import nn
 
 from project.config import Config, check
 from project.data.module import DataModule
-from project.errors import Stopped, UserError
+from project.data.splits import NAMES
+from project.errors import Stopped, TrainingError, UserError
 from project.tracking import lineage
 from project.tracking.logger import RunLogger
 from project.tracking.store import checkpoint_folder, open_store, tracking_uri
@@ -35,7 +37,8 @@ from project.types import Array
 
 MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
 MAX_BATCH = 100  # params or tags that MLflow takes in one call
-SYSTEM_METRICS_INTERVAL = 5  # seconds
+SYSTEM_METRICS_INTERVAL = 1  # seconds: the shortest runs take few
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -54,7 +57,7 @@ class Run:
 
     @classmethod
     def create(cls, config: Config, data: DataModule, tags: Mapping[str, str]) -> "Run":
-        """Opens a new run and logs all that is known before training.
+        """Opens a new run; ``log_start``, inside its context, logs what is known before training.
 
         Args:
             config: of the run.
@@ -63,37 +66,39 @@ class Run:
         """
         client, experiment_id = open_store()
         model, source = name_of(config.model), name_of(config.data)
-        created = client.create_run(
-            experiment_id,
-            run_name=f"{model}-{source}",
-            tags={
-                "model": model,
-                "data": source,
-                "split.fingerprint": data.fingerprint,
-                "split.test_fingerprint": data.fingerprints["test"],
-                "mlflow.source.name": lineage.command_line(),
-                "mlflow.source.type": "LOCAL",
-                "mlflow.user": lineage.user(),
-                "mlflow.source.git.commit": lineage.commit(),
-                **{f"split.duplicates.{k}": str(v) for k, v in data.duplicates.items()},
-                **tags,
-            },
-        )
+        all_tags = {
+            "model": model,
+            "data": source,
+            "split.fingerprint": data.fingerprint,
+            "split.test_fingerprint": data.fingerprints["test"],
+            "mlflow.source.name": lineage.command_line(),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.user": lineage.user(),
+            "mlflow.source.git.commit": lineage.commit(),
+            **{f"split.duplicates.{pair}": str(n) for pair, n in data.duplicates.items()},
+            **tags,
+        }
+        created = client.create_run(experiment_id, run_name=f"{model}-{source}", tags=all_tags)
         run = cls(created.info.run_id)
         run.folder.mkdir(parents=True, exist_ok=True)
-        run._log_params(config.flatten())
-        run.log_text(yaml.safe_dump(config.model_dump(), sort_keys=False), "config.yaml")
-        run.log_text(lineage.command_line() + "\n", "command.txt")
-        run.log_text(lineage.packages(), "requirements.txt")
-        if diff := lineage.uncommitted():
-            run.log_text(diff, "uncommitted.diff")
-        indices = {name: getattr(data.split, name).tolist() for name in ("train", "val", "test")}
-        run.log_text(
-            json.dumps({"fingerprint": data.fingerprint, "sha256": data.fingerprints, **indices}),
-            "split.json",
-        )
-        run.client.log_inputs(run.id, datasets=lineage.dataset_inputs(data, source))
         return run
+
+    def log_start(self, config: Config, data: DataModule) -> None:
+        """Logs config, code, packages and data; the config first, as a resume needs it."""
+        self.log_text(yaml.safe_dump(config.model_dump(), sort_keys=False), "config.yaml")
+        self._log_params(config.flatten())
+        self.log_text(lineage.command_line() + "\n", "command.txt")
+        self.log_text(lineage.packages(), "requirements.txt")
+        if diff := lineage.uncommitted():
+            self.log_text(diff, "uncommitted.diff")
+        split = {
+            "fingerprint": data.fingerprint,
+            "sha256": data.fingerprints,
+            **{name: getattr(data.split, name).tolist() for name in NAMES},
+        }
+        self.log_text(json.dumps(split), "split.json")
+        inputs = lineage.dataset_inputs(data, name_of(config.data))
+        self.client.log_inputs(self.id, datasets=inputs)
 
     def __enter__(self) -> Self:
         self._lock = FileLock(self.folder / "lock", timeout=0)
@@ -130,6 +135,11 @@ class Run:
                 reason = f"{type(error).__name__}: {error}".strip()
                 self.client.set_tag(self.id, "failure", reason[:5000])
             self.client.set_terminated(self.id, status)
+        except MlflowException as lost:  # the server is away: what was trained is in the folder
+            message = f"MLflow doesn't answer ({lost}): run {self.id} can be resumed when it does"
+            if error is None:
+                raise TrainingError(" ".join(message.split())) from None
+            log.error(message)
         finally:
             self._lock.release()
 
@@ -146,8 +156,14 @@ class Run:
         writer = MetricWriter(self.client, self.id, self.folder / "metrics.jsonl")
         try:
             yield RunLogger(self.id, writer)
-        finally:
+        except BaseException:
             writer.close()
+            raise
+        if not writer.close():
+            raise TrainingError(
+                f"MLflow doesn't answer: run {self.id} can be resumed when it does, "
+                f"{self.folder} keeps its metrics"
+            )
 
     @property
     def mlflow_run(self) -> MlflowRun:
@@ -166,9 +182,14 @@ class Run:
 
     def config(self) -> Config:
         """The config that the run was started with."""
-        path = mlflow.artifacts.download_artifacts(
-            run_id=self.id, artifact_path="config.yaml", tracking_uri=tracking_uri()
-        )
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                run_id=self.id, artifact_path="config.yaml", tracking_uri=tracking_uri()
+            )
+        except (MlflowException, OSError):
+            raise UserError(
+                f"run: {self.id}: it was stopped before its config was saved: expected another run"
+            ) from None
         return check(yaml.safe_load(Path(path).read_text()))
 
     def history(self, key: str) -> tuple[Array, Array]:
@@ -272,11 +293,16 @@ def find_run(run: str, key: str = "run") -> Run:
             raise UserError(f"{key}: last: there is no run yet: expected `make train` before")
         return Run(latest[0].info.run_id)
     try:
-        return Run(client.get_run(run).info.run_id)
+        found = client.get_run(run)
     except MlflowException:
         raise UserError(
             f"{key}: {run}: there is no such run in {tracking_uri()}: expected a run id, or last"
         ) from None
+    if found.info.lifecycle_stage != "active" or "split.fingerprint" not in found.data.tags:
+        raise UserError(
+            f"{key}: {run}: it was deleted, or not made by `make train`: expected another run"
+        )
+    return Run(found.info.run_id)
 
 
 def name_of(node: Mapping[str, Any]) -> str:
@@ -305,12 +331,17 @@ def count_openings(run: Run) -> int:
     run.set_tags({"test.openings": mine})
     total, token = 0, None
     fingerprint = stored["split.test_fingerprint"]
-    experiments = [e.experiment_id for e in run.client.search_experiments()]
+    # Deleted ones too: what was seen has been seen.
+    found = run.client.search_experiments(view_type=ViewType.ALL)
+    experiments = [experiment.experiment_id for experiment in found]
     while True:
         page = run.client.search_runs(
-            experiments, f"tags.`split.test_fingerprint` = '{fingerprint}'", page_token=token
+            experiments,
+            f"tags.`split.test_fingerprint` = '{fingerprint}'",
+            run_view_type=ViewType.ALL,
+            page_token=token,
         )
-        total += sum(int(found.data.tags.get("test.openings", 0)) for found in page)
+        total += sum(int(each.data.tags.get("test.openings", 0)) for each in page)
         token = page.token
         if not token:
             break

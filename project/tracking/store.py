@@ -3,6 +3,7 @@
 import logging
 import os
 import sqlite3
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 from sqlalchemy.exc import SQLAlchemyError
 
 from project import ROOT
@@ -58,20 +61,26 @@ def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
     for logger in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     artifacts = None
+    database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
     try:
+        if uri.startswith("sqlite:") and (database is None or not database.name):
+            raise OSError("there is no file in it")
         folder = store_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(folder / "checkpoints")
+        if not uri.startswith("http"):
+            _check_writable(folder / "artifacts")
+            artifacts = (folder / "artifacts").as_uri()
+            # Else MLflow makes a folder mlruns wherever the command is run.
+            os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(folder / "artifacts")
         # Two processes that create the tables at once would spoil them.
         with FileLock(folder / ".lock"):
-            if uri.startswith(SQLITE):
-                _check_sqlite(Path(uri.removeprefix(SQLITE)))
-                artifacts = (folder / "artifacts").as_uri()
-                # Else MLflow makes a folder mlruns wherever the command is run.
-                os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(folder / "artifacts")
+            if database is not None:
+                _check_sqlite(database)
             client = MlflowClient(uri)
             experiment_id = _find_experiment(client, name, artifacts)
-            if artifacts is not None:
-                _follow_move(Path(uri.removeprefix(SQLITE)), artifacts)
+            location = client.get_experiment(experiment_id).artifact_location
+            if database is not None and artifacts is not None and location != artifacts:
+                _follow_move(database, location, artifacts)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
@@ -100,8 +109,17 @@ def _find_experiment(client: MlflowClient, name: str, artifacts: str | None) -> 
     return str(found[0].experiment_id)
 
 
-def _follow_move(database: Path, artifacts: str) -> None:
-    """Rewrites the absolute locations that MLflow has stored, if the folder was moved since."""
+def _follow_move(database: Path, old: str, artifacts: str) -> None:
+    """Rewrites the absolute locations that MLflow has stored, if the folder was moved since.
+
+    Args:
+        database: the file.
+        old: where the experiment's artifacts were; left alone if they still are there.
+        artifacts: where they are now.
+    """
+    path = local_file_uri_to_path(old) if is_local_uri(old) else None
+    if path is None or not old.endswith("/artifacts") or Path(path).exists():
+        return
     columns = {
         "experiments": ("artifact_location",),
         "runs": ("artifact_uri",),
@@ -109,17 +127,17 @@ def _follow_move(database: Path, artifacts: str) -> None:
         "model_versions": ("source", "storage_location"),
     }
     with sqlite3.connect(database, timeout=20) as connection:
-        stored = connection.execute(
-            "SELECT DISTINCT artifact_location FROM experiments "
-            "WHERE artifact_location LIKE '%/artifacts' AND artifact_location <> ?",
-            (artifacts,),
-        ).fetchall()
-        for (old,) in stored:
-            for table, names in columns.items():
-                for column in names:
-                    connection.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE substr({column}, 1, ?) = ?",
-                        (artifacts, len(old) + 1, len(old), old),
-                    )
+        for table, names in columns.items():
+            for column in names:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (artifacts, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
     connection.close()
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

@@ -99,6 +99,9 @@ IMAGES = "train-images-idx3-ubyte"
 DAMAGE = {
     "missing": (IMAGES, lambda content: None),
     "empty": (IMAGES, lambda content: b""),
+    "cut in its header": (IMAGES, lambda content: content[:9]),
+    "no images": (IMAGES, lambda content: idx_bytes(np.zeros((0, 28, 28)))),
+    "another size": (IMAGES, lambda content: idx_bytes(np.zeros((60, 14, 14)))),
     "truncated": (IMAGES, lambda content: content[:-100]),
     "too long": (IMAGES, lambda content: content + b"x"),
     "not idx": (IMAGES, lambda content: b"<html>no such file</html>"),

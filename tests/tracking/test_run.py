@@ -1,6 +1,7 @@
 """What a run leaves in MLflow."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -234,6 +235,31 @@ def test_a_moved_store_still_opens(tmp_path: Path) -> None:
         assert str(new) in client.get_run(run_id).info.artifact_uri.replace("%20", " ").replace(
             "%27", "'"
         )
+
+
+def test_locations_that_are_not_this_project_s_are_left_alone(own_store: Path) -> None:
+    client = MlflowClient(tracking_uri())
+    location = "s3://bucket/team/artifacts"
+    foreign = client.create_experiment("foreign", artifact_location=location)
+    open_store()
+    assert client.get_experiment(foreign).artifact_location == location
+
+
+@pytest.mark.parametrize("name", ["artifacts", "checkpoints"])
+def test_a_folder_that_can_not_be_written_is_one_line_and_no_run(
+    own_store: Path, name: str
+) -> None:
+    (own_store / name).write_text("in the way")
+    done = command("project.train", *TINY, env=dict(os.environ))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: MLFLOW_TRACKING_URI: ")
+    assert done.stderr.count("\n") == 1
+    assert not (own_store / "mlflow.db").exists()
+
+
+def test_system_metrics_are_there_even_for_a_short_run(digits_run: Result) -> None:
+    metrics = find_run(digits_run.run_id).mlflow_run.data.metrics
+    assert "system/cpu_utilization_percentage" in metrics
 
 
 def test_a_deleted_experiment_is_brought_back(own_store: Path) -> None:
