@@ -66,7 +66,7 @@ def test_a_mistake_names_the_key_the_value_and_what_was_expected(override: str) 
 
 MISFITS = {
     ("data=diabetes", "model=cnn"): "model: project.models.cnn.CNN: needs images",
-    ("data=diabetes", "augment=full"): "augment: its transforms work on images, not on tables",
+    ("data=diabetes", "augment=full"): "augment: it works on images, this is a table",
     (
         "data=diabetes",
         "loss.label_smoothing=0.1",

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,8 +129,14 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_one_line(
         assert process.wait(60) == 128 + signal.SIGINT
     assert "\nstopped by SIGINT\n" in f"\n{rest}"
     assert "Traceback" not in rest
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+    for _ in range(50):  # Python's own helper processes take a moment to follow
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("a process was left behind")
     run = find_run("last")
     assert run.mlflow_run.info.status == "KILLED"
     assert len(run.history("val/loss")[0]) >= 2

@@ -106,9 +106,7 @@ class DataModule(pl.LightningDataModule):
         split, hashes = self._cut(source)
         if self.augment is not None:
             if source.inputs.ndim != 4:
-                raise UserError(
-                    "augment: its transforms work on images, not on tables: expected none"
-                )
+                raise UserError("augment: it works on images, this is a table: expected none")
             self.augment.check(source.inputs[split.train[0]])
         if source.task == "regression" and min(len(split.val), len(split.test)) < 2:
             raise UserError("data.splits: val or test has 1 sample: expected 2 for a regression")

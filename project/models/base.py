@@ -1,5 +1,6 @@
 """The LightningModule under every model: steps, losses, metrics and optimiser, written once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -71,7 +72,8 @@ class Evaluation(nn.Module):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        self.loss = MeanMetric(nan_strategy="disable")  # NaN shall be seen, see _check_finite
+        # By default NaN would be left out; this way a mean over it is not finite either.
+        self.loss = MeanMetric(nan_strategy=math.inf)
         self.metrics = task.metrics()
 
     def update(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
