@@ -208,7 +208,7 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
             strategy=strategy,
             precision=choose_precision(settings, model, devices),
             max_epochs=settings.max_epochs,
-            logger=logger,
+            logger=logger or False,  # None would be a logger that writes into the working folder
             callbacks=callbacks,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,

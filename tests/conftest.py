@@ -1,6 +1,7 @@
 """What tests share: a store of their own, and runs that several of them look at."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -83,3 +84,11 @@ def command(*arguments: str, **options: object) -> "subprocess.CompletedProcess[
         timeout=240,
         **options,  # type: ignore[call-overload]
     )
+
+
+@pytest.fixture(scope="session")
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

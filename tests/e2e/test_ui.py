@@ -23,16 +23,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def ui(digits_run: Result) -> Iterator[str]:
+def ui(digits_run: Result, free_port: int) -> Iterator[str]:
     """The address that the command prints, with the server behind it."""
-    port = free_port()
+    port = free_port
     with subprocess.Popen(
         [sys.executable, "-m", "project.tracking.ui", f"port={port}"],
         cwd=project.ROOT,

@@ -1,0 +1,104 @@
+"""A run against a real MLflow server on loopback, which dies half way and comes back."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from mlflow import MlflowClient
+
+import project
+
+SETTINGS = ("data.limit_train=640", "model.width=8", "trainer.max_epochs=400", "augment=none")
+
+
+@contextmanager
+def serve(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    del environment["MLFLOW_TRACKING_URI"]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        deadline = monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                assert monotonic() < deadline
+                assert server.poll() is None
+                sleep(0.3)
+        try:
+            yield server
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the project, as checkpoints of a run on a server are kept in the project."""
+    for name in ("project", "conf"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(project.ROOT / name, tmp_path / "clone" / name, ignore=ignore)
+    return tmp_path / "clone"
+
+
+def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_port: int) -> None:
+    uri = f"http://127.0.0.1:{free_port}"
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+
+    def start(*arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "project.train", *arguments],
+            cwd=clone,
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    store = clone.parent / "store"
+    store.mkdir()
+    with serve(store, free_port):
+        process = start(*SETTINGS)
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("epoch  20/"))
+    # The server is dead now; training goes on to its end, and says what became of it.
+    with process:
+        rest = process.stderr.read()
+        assert process.wait() == 1
+    last = rest.splitlines()[-1]
+    assert re.match(r"error: MLflow doesn't answer: run \w+ can be resumed", last)
+    assert "Traceback" not in rest
+    assert "epoch 400/400" in rest
+    run_id = re.findall(r"run (\w{32})", last)[0]
+    with serve(store, free_port):
+        with start(f"resume={run_id}") as process:
+            output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert run_id in output
+        client = MlflowClient(uri)
+        assert client.get_run(run_id).info.status == "FINISHED"
+        steps = {point.step for point in client.get_metric_history(run_id, "train/loss")}
+        assert steps == set(range(1, 4001))
+        assert client.list_artifacts(run_id, "figures")
