@@ -3,8 +3,9 @@
 import json
 import logging
 import os
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +38,6 @@ from project.types import Array
 
 MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
 MAX_BATCH = 100  # params or tags that MLflow takes in one call
-SYSTEM_METRICS_INTERVAL = 1  # seconds: the shortest runs take few
 log = logging.getLogger(__name__)
 
 
@@ -109,13 +109,6 @@ class Run:
         self.client.update_run(self.id, status="RUNNING")
         if "failure" in self.mlflow_run.data.tags:  # of an earlier attempt
             self.client.delete_tag(self.id, "failure")
-        self._monitor = SystemMetricsMonitor(
-            self.id,
-            sampling_interval=SYSTEM_METRICS_INTERVAL,
-            resume_logging=bool(self.mlflow_run.data.metrics),
-            tracking_uri=tracking_uri(),
-        )
-        self._monitor.start()
         return self
 
     def __exit__(
@@ -130,7 +123,6 @@ class Run:
         elif error is not None:
             status = "FAILED"
         try:
-            self._monitor.finish()
             if error is not None:
                 reason = f"{type(error).__name__}: {error}".strip()
                 self.client.set_tag(self.id, "failure", reason[:5000])
@@ -153,7 +145,12 @@ class Run:
         if not enabled:
             yield None
             return
-        writer = MetricWriter(self.client, self.id, self.folder / "metrics.jsonl")
+        writer = MetricWriter(
+            self.client,
+            self.id,
+            self.folder / "metrics.jsonl",
+            sample=system_metrics(self.id, self.mlflow_run.info.start_time / 1000),
+        )
         try:
             yield RunLogger(self.id, writer)
         except BaseException:
@@ -258,6 +255,28 @@ class Run:
         entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()]
         for start in range(0, len(entities), MAX_BATCH):
             self.client.log_batch(self.id, params=entities[start : start + MAX_BATCH])
+
+
+def system_metrics(run_id: str, started: float) -> Callable[[], tuple[dict[str, float], int]]:
+    """Makes a function that samples MLflow's system metrics: names, values and a step.
+
+    MLflow's own thread asks the store for the whole run at each sample, which slows training.
+
+    Args:
+        run_id: of the run.
+        started: when it was, in seconds since 1970; the step is the seconds since then.
+    """
+    monitor = SystemMetricsMonitor(run_id, tracking_uri=tracking_uri())
+    monitor.collect_metrics()  # the share of a CPU in use is since the last time
+
+    def sample() -> tuple[dict[str, float], int]:
+        monitor.collect_metrics()
+        metrics = {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+        for each in monitor.monitors:
+            each.clear_metrics()
+        return metrics, int(time.time() - started)
+
+    return sample
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mlflow.entities import Metric
 
 log = logging.getLogger(__name__)
 MAX_BATCH = 1000  # metrics that MLflow takes in one call
+SAMPLE_INTERVAL = 10.0  # seconds
 Point = tuple[str, float, int, int]  # key, value, milliseconds since 1970, step
 
 
@@ -27,15 +29,24 @@ class MetricWriter:
         run_id: whose metrics these are.
         spool: the file for what is not sent yet.
         interval: seconds between two batches; grows while the store is away.
+        sample: gives metrics of the moment, of the machine for example, in the writer's thread: at
+            the start, at the end and every ten seconds.
     """
 
     def __init__(
-        self, client: MlflowClient, run_id: str, spool: Path, interval: float = 2.0
+        self,
+        client: MlflowClient,
+        run_id: str,
+        spool: Path,
+        interval: float = 2.0,
+        sample: Callable[[], tuple[dict[str, float], int]] | None = None,
     ) -> None:
         self._client = client
         self._run_id = run_id
         self._spool = spool
         self._interval = interval
+        self._sample = sample
+        self._sampled = -math.inf
         self._buffer: list[tuple[int, int, Mapping[str, Any]]] = []
         self._lock = threading.Lock()  # held for the file, never for the network
         self._closing = threading.Event()
@@ -105,5 +116,14 @@ class MetricWriter:
 
     def _work(self) -> None:
         wait = self._interval
+        self._add_sample()
         while not self._closing.wait(wait):
+            if time.monotonic() - self._sampled >= SAMPLE_INTERVAL:
+                self._add_sample()
             wait = self._interval if self.flush() else min(60.0, 2 * wait)
+        self._add_sample()
+
+    def _add_sample(self) -> None:
+        if self._sample is not None:
+            self._sampled = time.monotonic()
+            self.add(*self._sample())
