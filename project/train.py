@@ -83,7 +83,7 @@ def train(
             run = find_run(resume, "resume")
             check_same_data(run, data)
         with run:
-            if resume is None:
+            if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
             fit(config, data, run, devices)
             best = report(run, config, data, devices)

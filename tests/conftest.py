@@ -4,9 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
@@ -92,3 +95,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until_it_answers(port: int, server: "subprocess.Popen[Any]") -> None:
+    """Waits for an MLflow server on 127.0.0.1; its first answer takes a while."""
+    deadline = monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            return
+        except OSError:
+            assert monotonic() < deadline
+            assert server.poll() is None
+            sleep(0.3)

@@ -184,7 +184,9 @@ def test_a_run_that_is_stopped_before_training_is_killed(signum: int, own_store:
             train(configure(*TINY))
     run = find_run("last")
     assert run.mlflow_run.info.status == "KILLED"
+    assert not run.has_start
     assert train(configure(*TINY), resume=run.id).run_id == run.id
+    assert run.has_start
 
 
 def test_a_run_killed_in_its_first_epoch_starts_anew_in_the_same_run(own_store: Path) -> None:

@@ -96,9 +96,14 @@ class Run:
             "sha256": data.fingerprints,
             **{name: getattr(data.split, name).tolist() for name in NAMES},
         }
-        self.log_text(json.dumps(split), "split.json")
         inputs = lineage.dataset_inputs(data, name_of(config.data))
         self.client.log_inputs(self.id, datasets=inputs)
+        self.log_text(json.dumps(split), "split.json")
+
+    @property
+    def has_start(self) -> bool:
+        """Whether ``log_start`` was done to its end, whose last artifact is the split."""
+        return any(file.path == "split.json" for file in self.client.list_artifacts(self.id))
 
     def __enter__(self) -> Self:
         self._lock = FileLock(self.folder / "lock", timeout=0)

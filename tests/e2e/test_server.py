@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
+from conftest import wait_until_it_answers
 from mlflow import MlflowClient
 
 import project
@@ -35,15 +34,7 @@ def serve(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as server:
-        deadline = monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                assert monotonic() < deadline
-                assert server.poll() is None
-                sleep(0.3)
+        wait_until_it_answers(port, server)
         try:
             yield server
         finally:

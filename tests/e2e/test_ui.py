@@ -10,9 +10,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
+from conftest import wait_until_it_answers
 
 import project
 from project.train import Result
@@ -37,15 +37,7 @@ def ui(digits_run: Result, free_port: int) -> Iterator[str]:
     ) as server:
         assert server.stdout is not None
         address = next(line.strip() for line in server.stdout if "http://" in line)
-        deadline = monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                assert monotonic() < deadline
-                assert server.poll() is None
-                sleep(0.3)
+        wait_until_it_answers(port, server)
         yield address
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
