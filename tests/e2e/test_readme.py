@@ -55,7 +55,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(clone: Path, line: str) -> "subprocess.CompletedProcess[str]":
     """Runs a line as a user would; the clone's own store."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
+    # Nothing of the tests' own store, nor of the `make test` that runs them.
+    ours = ("MLFLOW", "MAKE", "MFLAGS")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environment["PATH"] = f"{clone / '.venv' / 'bin'}:{environment['PATH']}"
     return subprocess.run(
         line, shell=True, cwd=clone, env=environment, capture_output=True, text=True, timeout=200
