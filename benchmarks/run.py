@@ -184,6 +184,7 @@ def main() -> None:
         return
     settings = dict(setting.split("=", 1) for setting in arguments.settings)
     accelerator, repeats = settings.get("accelerator", "cpu"), int(settings.get("repeats", 5))
+    seeds = int(settings.get("seeds", 3))
     on = [f"trainer.accelerator={accelerator}"]
     import torch
 
@@ -191,8 +192,8 @@ def main() -> None:
         f"## {accelerator.upper()}: {hardware(accelerator == 'gpu')}",
         "",
         f"torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{date.today().isoformat()}; `make bench{'-gpu' if accelerator == 'gpu' else ''}`, "
-        f"{repeats} turns.",
+        f"{date.today().isoformat()}; `make bench{'-gpu' if accelerator == 'gpu' else ''} "
+        f'ARGS="repeats={repeats} seeds={seeds}"`.',
         "",
     ]
     for title, overrides in (
@@ -202,7 +203,7 @@ def main() -> None:
     ):
         print(title)
         section += table(title, compare([*overrides, *on], repeats))
-    section += compare_accuracy(on, int(settings.get("seeds", 3)))
+    section += compare_accuracy(on, seeds)
     write(section, accelerator)
 
 
