@@ -56,7 +56,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(clone: Path, line: str) -> "subprocess.CompletedProcess[str]":
     """Runs a line as a user would; the clone's own store."""
     # Nothing of the tests' own store, nor of the `make test` that runs them.
-    ours = ("MLFLOW", "MAKE", "MFLAGS")
+    ours = ("MLFLOW", "MAKE", "MFLAGS", "ARGS")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environment["PATH"] = f"{clone / '.venv' / 'bin'}:{environment['PATH']}"
     return subprocess.run(
