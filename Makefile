@@ -6,15 +6,16 @@ RUN_PYTHON := $(VENV)/bin/python
 PORT ?= 5000
 
 # MODEL=cnn DATA=digits EXPERIMENT=... DEVICES=2 SEED=1 ARGS="optimizer.lr=0.01 ..."
+# Of a sweep also TRIALS=20 WORKERS=2 STUDY=name STORAGE=postgresql://...
 OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DATA)) \
 	$(if $(MODEL),model=$(MODEL)) $(if $(DEVICES),trainer.devices=$(DEVICES)) \
 	$(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate ui test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install train sweep evaluate ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
-	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= ARGS=\"key=value ...\"]"
+	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
@@ -29,7 +30,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the tools of the tests"
-	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dev]"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dev,postgres,dashboard]"
+	@touch $@
+
+$(VENV)/.installed-dashboard: $(VENV)/.installed
+	@echo "installing Optuna Dashboard"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dashboard]"
 	@touch $@
 
 install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves)
@@ -37,11 +43,20 @@ install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves
 train: $(VENV)/.installed  ## train a model; RESUME=<run id> goes on with an interrupted run
 	@$(RUN_PYTHON) -m project.train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES)
 
+sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; again to go on
+	@$(RUN_PYTHON) -m project.sweep $(OVERRIDES) $(if $(TRIALS),sweep.trials=$(TRIALS)) \
+		$(if $(WORKERS),sweep.workers=$(WORKERS)) $(if $(STUDY),sweep.study=$(STUDY)) \
+		$(if $(STORAGE),'sweep.storage="$(STORAGE)"')
+
 evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last
 	@$(RUN_PYTHON) -m project.evaluate run=$(or $(RUN),last) $(ARGS)
 
 ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000
 	@$(RUN_PYTHON) -m project.tracking.ui port=$(PORT)
+
+dashboard: $(VENV)/.installed-dashboard  ## look at the searches in Optuna Dashboard, PORT=8080
+	@$(RUN_PYTHON) -m project.sweep.dashboard $(if $(STORAGE),'storage=$(STORAGE)') \
+		port=$(if $(filter file,$(origin PORT)),8080,$(PORT))
 
 test: $(VENV)/.installed-dev  ## run the tests, under 12 minutes on 2 cores
 	@$(RUN_PYTHON) -m pytest -q $(ARGS)

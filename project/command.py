@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -34,6 +35,24 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> None:
         sys.exit(128 + stopped.signum)
     except BrokenPipeError:  # such as `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parse_port(argument: str) -> int:
+    """The port of ``port=<number>``.
+
+    Raises:
+        UserError: that isn't what it is, or the port of 127.0.0.1 is taken.
+    """
+    key, _, value = argument.partition("=")
+    if key != "port" or not value.isdecimal() or not 0 < int(value) < 65536:
+        raise UserError(f"{argument}: expected port=<number from 1 to 65535>")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(value)))
+        except OSError as error:
+            raise UserError(f"port: {value}: {error.strerror}: expected a free port") from None
+    return int(value)
 
 
 def _describe_groups() -> str:

@@ -5,9 +5,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import albumentations
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,6 +38,8 @@ ALLOWED_TARGETS = (
     "albumentations.",
     "lightning.pytorch.",
 )
+LAID_OUT = "from_a_file"  # what the options of an experiment file are called for Hydra
+SERVING = ("batch_size", "num_workers")  # keys of data that leave the samples as they are
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 Node = dict[str, Any]
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -101,6 +106,7 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     """Composes ``conf/<command>.yaml`` and its groups with the overrides of a command line.
 
     Any key can be overridden, whether a YAML file mentions it or not: ``check`` knows which exist.
+    ``experiment`` takes a file as well, such as the ``config.yaml`` of any run.
 
     Args:
         command: name of a file in ``conf/``.
@@ -110,7 +116,7 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
         UserError: an override can't be parsed, or a group has no such option.
     """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
-    lines = []
+    lines, experiments = [], list[Path]()
     for line in overrides:
         try:
             override = OverridesParser.create().parse_override(line)
@@ -121,19 +127,53 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
         except HydraException:
             raise UserError(f"{line}: expected key=value") from None
         key, value = override.key_or_group, override.value()
+        if key == "experiment" and str(value).endswith((".yaml", ".yml")):
+            experiments.append(Path(str(value)))
+            continue
         if key in groups:
             options = {file.stem for file in (CONF / key).glob("*.yaml")}
             if not isinstance(value, str) or value not in options:
                 raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
         lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"), TemporaryDirectory() as folder:
+            if experiments:
+                _lay_out(experiments[-1], Path(folder), groups)
+                lines += [f"hydra.searchpath=['file://{folder}']", f"experiment={LAID_OUT}"]
             config = hydra_compose(command, overrides=lines)
         node = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items() if key != "experiment"}
+
+
+def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
+    """Makes a folder of groups of a file, so that Hydra can compose it like those in ``conf/``.
+
+    Args:
+        file: an experiment, or the whole config of a run: each of its groups then replaces ours.
+        folder: that is filled.
+        groups: that there are.
+    """
+    try:
+        text = file.read_text()
+        node = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or _one_line(error)
+        raise UserError(f"experiment: {file}: can't be read ({reason}): expected YAML") from None
+    if not isinstance(node, dict):
+        raise UserError(f"experiment: {file}: expected keys and values, as in conf/experiment/")
+    if "defaults" not in node:
+        chosen = [group for group in node if group in groups]
+        for group in chosen:
+            (folder / group).mkdir()
+            (folder / group / f"{LAID_OUT}.yaml").write_text(yaml.safe_dump(node[group]))
+        rest = {key: value for key, value in node.items() if key not in groups}
+        defaults = [{f"override /{group}": LAID_OUT} for group in chosen]
+        text = "# @package _global_\n" + yaml.safe_dump({"defaults": defaults, **rest})
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / f"{LAID_OUT}.yaml").write_text(text)
 
 
 def check(node: Node) -> Config:
@@ -145,7 +185,7 @@ def check(node: Node) -> Config:
     Raises:
         UserError: names the key, the value and what was expected.
     """
-    config = _validate("", Config, node)
+    config = validate("", Config, node)
     for key, value in config.flatten().items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
@@ -166,14 +206,27 @@ def check(node: Node) -> Config:
     return config
 
 
-def build_data(config: Config) -> DataModule:
-    """Reads and cuts the data; downloads them first if need be."""
+def build_data(config: Config, like: tuple[Config, DataModule] | None = None) -> DataModule:
+    """Reads and cuts the data; downloads them first if need be.
+
+    Args:
+        config: of the run.
+        like: another config and its data, which are not read again if they are the same samples.
+    """
+    if like is not None and _samples(like[0]) == _samples(config):
+        settings = {name: config.data[name] for name in SERVING}
+        return like[1].serve(**settings, augment=build_augment(config), seed=config.seed)
     source = _find(config.data, "data", _is_source)
     arguments = _arguments("data", config.data, source, DataModule)
     source_names = inspect.signature(source).parameters
     read = partial(source, **{k: v for k, v in arguments.items() if k in source_names})
     settings = {k: v for k, v in arguments.items() if k not in source_names}
     return DataModule(read, **settings, augment=build_augment(config), seed=config.seed)
+
+
+def _samples(config: Config) -> Node:
+    """What decides which samples there are, and in which split."""
+    return {key: value for key, value in config.data.items() if key not in SERVING}
 
 
 def build_augment(config: Config) -> Augment | None:
@@ -276,7 +329,7 @@ def _schema(*functions: Callable[..., Any]) -> type[BaseModel]:
 def _check_call(path: str, node: Node, *functions: Callable[..., Any]) -> Node:
     """Checks a node against the signatures; our own functions' defaults are filled in."""
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    checked = _validate(path, _schema(*functions), arguments)
+    checked = validate(path, _schema(*functions), arguments)
     ours = functions[0].__module__.startswith("project.")
     return {"_target_": node["_target_"]} | checked.model_dump(exclude_unset=not ours)
 
@@ -284,11 +337,21 @@ def _check_call(path: str, node: Node, *functions: Callable[..., Any]) -> Node:
 def _arguments(path: str, node: Node, *functions: Callable[..., Any]) -> dict[str, Any]:
     """The arguments of a checked node, as the objects that its functions take."""
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    checked = _validate(path, _schema(*functions), arguments)
+    checked = validate(path, _schema(*functions), arguments)
     return {name: getattr(checked, name) for name in checked.model_fields_set}
 
 
-def _validate(path: str, schema: type[Checked], values: Node) -> Checked:
+def validate(path: str, schema: type[Checked], values: Node) -> Checked:
+    """Checks values against a pydantic model.
+
+    Args:
+        path: key of the values, for the error message; empty at the top.
+        schema: the model.
+        values: by key.
+
+    Raises:
+        UserError: names the first key that is wrong, its value and what was expected.
+    """
     try:
         return schema.model_validate(values)
     except ValidationError as error:

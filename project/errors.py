@@ -17,6 +17,10 @@ class TrainingError(Exception):
     """A run that can't go on, such as a loss that is NaN; the run is FAILED, exit code 1."""
 
 
+class Pruned(Exception):
+    """A run that was ended early because others do better; the run is KILLED, tagged ``pruned``."""
+
+
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM; the run is KILLED and can be resumed.
 

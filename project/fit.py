@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from project.config import Config, TrainerSettings, build_data, build_model, check
 from project.data.module import DataModule
-from project.errors import Stopped, TrainingError, UserError, raise_when_stopped
+from project.errors import Pruned, Stopped, TrainingError, UserError, raise_when_stopped
 from project.models.base import Model
 from project.progress import Progress
 from project.tracking.run import Run
@@ -33,6 +34,9 @@ from project.tracking.run import Run
 torch.backends.cudnn.allow_tf32 = False  # where fp32 is asked for, it is fp32
 for _name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+
+# Told the epoch, from 1, and its score when it ends; answers whether the run shall end with it.
+Watch = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,32 @@ class EpochSeed(Callback):
         torch.manual_seed(int(state[0]))
 
 
+class Watched(Callback):
+    """Tells a watch of every epoch, and ends the run on all ranks when it says so.
+
+    Args:
+        watch: is asked in the first process.
+        monitor: the metric that it is told.
+    """
+
+    def __init__(self, watch: Watch, monitor: str) -> None:
+        self.watch = watch
+        self.monitor = monitor
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Asks; the trainer still saves this epoch's checkpoint before it stops."""
+        epoch, ends_anyway = trainer.current_epoch + 1, trainer.should_stop
+        stop = False
+        if trainer.is_global_zero:
+            stop = self.watch(epoch, trainer.callback_metrics[self.monitor].item())
+        stop = trainer.strategy.broadcast(stop)
+        if stop and not ends_anyway and epoch != trainer.max_epochs:
+            trainer.should_stop = True
+            self.pruned_at = epoch
+
+    pruned_at: int | None = None
+
+
 class Patience(EarlyStopping):
     """Early stopping that also stops at once where a resumed run had run out of patience."""
 
@@ -158,21 +188,38 @@ class Checkpoint(ModelCheckpoint):
         return str(Path(self.dirpath or "") / Path(path).name) if path else path
 
 
-def fit(config: Config, data: DataModule, run: Run, devices: Devices) -> None:
+def fit(
+    config: Config, data: DataModule, run: Run, devices: Devices, watch: Watch | None = None
+) -> None:
     """Trains to the end, from the last checkpoint if there is one.
 
     Metrics go to the run; what is left afterwards are ``best.ckpt`` and ``last.ckpt``.
 
+    Args:
+        config: of the run.
+        data: its data.
+        run: where it is tracked.
+        devices: that it takes.
+        watch: asked after each epoch; None prints a line instead. On several devices it is pickled.
+
     Raises:
+        Pruned: the watch ended it.
         TrainingError: the loss is not finite, or a process died.
     """
     if devices.count == 1:
-        _fit(config, data, run, devices)
+        _fit(config, data, run, devices, watch)
     else:
-        _fit_in_processes(config, run, devices)
+        _fit_in_processes(config, run, devices, watch)
 
 
-def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int = 0) -> None:
+def _fit(
+    config: Config,
+    data: DataModule,
+    run: Run,
+    devices: Devices,
+    watch: Watch | None,
+    rank: int = 0,
+) -> None:
     model = make_model(config, data)
     settings = config.trainer
     monitor, mode = f"val/{model.task.score}", model.task.mode
@@ -181,7 +228,10 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)))
     if settings.patience is not None:
         callbacks.append(Patience(monitor, mode=mode, patience=settings.patience))
-    if rank == 0:
+    watched = Watched(watch, monitor) if watch is not None else None
+    if watched is not None:
+        callbacks.append(watched)
+    elif rank == 0:
         callbacks.append(Progress(monitor))
     # Two, as `save_last` saves only where the best is saved too; `last` comes last, as it holds the
     # state of the other callbacks.
@@ -219,15 +269,17 @@ def _fit(config: Config, data: DataModule, run: Run, devices: Devices, rank: int
         )
         resume: Path | None = run.last_checkpoint if run.last_checkpoint.exists() else None
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
+    if watched is not None and watched.pruned_at is not None:
+        raise Pruned(f"epoch {watched.pruned_at}")
 
 
-def _fit_in_processes(config: Config, run: Run, devices: Devices) -> None:
+def _fit_in_processes(config: Config, run: Run, devices: Devices, watch: Watch | None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = start_processes(
         _fit_rank,
-        args=(config.model_dump(), run.id, devices, port),
+        args=(config.model_dump(), run.id, devices, port, watch),
         nprocs=devices.count,
         join=False,
         start_method="spawn",
@@ -240,10 +292,9 @@ def _fit_in_processes(config: Config, run: Run, devices: Devices) -> None:
     except ProcessRaisedException as error:
         # The last line of the process's traceback.
         kind, _, reason = str(error).strip().splitlines()[-1].partition(": ")
-        if kind == "project.errors.UserError":
-            raise UserError(reason) from None
-        if kind == "project.errors.TrainingError":
-            raise TrainingError(reason) from None
+        for ours in (UserError, TrainingError, Pruned):
+            if kind == f"{ours.__module__}.{ours.__qualname__}":
+                raise ours(reason) from None
         raise
     except ProcessExitedException as error:
         raise TrainingError(f"a training process died: {error}") from None
@@ -255,7 +306,14 @@ def _fit_in_processes(config: Config, run: Run, devices: Devices) -> None:
             process.kill()
 
 
-def _fit_rank(rank: int, config: dict[str, Any], run_id: str, devices: Devices, port: int) -> None:
+def _fit_rank(
+    rank: int,
+    config: dict[str, Any],
+    run_id: str,
+    devices: Devices,
+    port: int,
+    watch: Watch | None,
+) -> None:
     os.environ |= {  # what Lightning looks at to see that the processes are started already
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -267,6 +325,6 @@ def _fit_rank(rank: int, config: dict[str, Any], run_id: str, devices: Devices, 
     raise_when_stopped()  # to the end of the process: a second signal must not cut it short
     try:
         checked = check(config)
-        _fit(checked, build_data(checked), Run(run_id), devices, rank)
+        _fit(checked, build_data(checked), Run(run_id), devices, watch, rank)
     except Stopped as stopped:
         sys.exit(128 + stopped.signum)

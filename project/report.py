@@ -41,19 +41,15 @@ class Best:
     metrics: dict[str, float]
 
 
-def report(run: Run, config: Config, data: DataModule, devices: Devices) -> Best:
-    """Logs the best epoch's metrics, the model of that epoch and the figures."""
+def report(run: Run, config: Config, data: DataModule, devices: Devices, best: Best) -> None:
+    """Logs the model of the best epoch and the figures."""
     model = load_best(run, config, data.spec)
-    best = find_best(run, model)
-    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.step)
-    run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(run, model, data, predictions, best))
     # Exported on the CPU: a pt2 model can't be moved to another device.
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
     run.log_model(Predictor(model.cpu()), example, predictions[:num_examples], best.step)
-    return best
 
 
 def load_best(run: Run, config: Config, spec: Spec) -> Model:
@@ -67,8 +63,20 @@ def load_best(run: Run, config: Config, spec: Spec) -> Model:
     return model.eval()
 
 
-def find_best(run: Run, model: Model) -> Best:
-    """The epoch of the best checkpoint, and what was measured on val in it."""
+def log_best(run: Run, model: Model) -> Best:
+    """Finds the epoch of the best checkpoint, and logs what was measured on val in it.
+
+    Args:
+        run: that has been trained.
+        model: of that run, for the names of its metrics; its weights don't matter.
+    """
+    best = _find_best(run, model)
+    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.step)
+    run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
+    return best
+
+
+def _find_best(run: Run, model: Model) -> Best:
     steps, scores = run.history(f"val/{model.task.score}")
     checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     position = int(checkpoint["epoch"])  # from 0

@@ -25,6 +25,7 @@ from project.errors import UserError, stoppable
 if TYPE_CHECKING:
     from project.config import Config
     from project.data.module import DataModule
+    from project.fit import Watch
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ class Result:
 
 
 def train(
-    config: "Config", resume: str | None = None, tags: Mapping[str, str] | None = None
+    config: "Config",
+    resume: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    *,
+    data: "DataModule | None" = None,
+    watch: "Watch | None" = None,
+    brief: bool = False,
 ) -> Result:
     """Trains one model: checks, opens the run, fits, logs the best model and the figures.
 
@@ -59,24 +66,29 @@ def train(
         config: of the run, from ``project.config.check``.
         resume: id of an interrupted run of that config, to go on in.
         tags: further tags of the run.
+        data: of that config, if they have been built already.
+        watch: asked after each epoch whether to end there; None prints a line instead.
+        brief: leave the model file and the figures out.
 
     Raises:
         UserError: something doesn't fit; nothing was written.
+        Pruned: the watch ended the run.
         TrainingError: the run FAILED.
         Stopped: the run was KILLED, and can be resumed.
     """
     from project.config import build_data
     from project.fit import choose_devices, fit, make_model
-    from project.report import report
+    from project.report import log_best, report
     from project.tracking.run import Run, check_same_data, find_run
 
     started = perf_counter()
     with stoppable():
         devices = choose_devices(config.trainer, config.data["batch_size"])
-        data = build_data(config)
+        if data is None:
+            data = build_data(config)
+            warn_of_duplicates(data)
         data.check_devices(devices.count)
-        _warn_of_duplicates(data)
-        make_model(config, data)  # what doesn't fit together is said before a run is opened
+        model = make_model(config, data)  # what doesn't fit is said before a run is opened
         if resume is None:
             run = Run.create(config, data, {"device": str(devices), **(tags or {})})
         else:
@@ -85,8 +97,10 @@ def train(
         with run:
             if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
-            fit(config, data, run, devices)
-            best = report(run, config, data, devices)
+            fit(config, data, run, devices, watch)
+            best = log_best(run, model)
+            if not brief:
+                report(run, config, data, devices, best)
     return Result(
         run_id=run.id,
         score_name=best.score_name,
@@ -98,7 +112,8 @@ def train(
     )
 
 
-def _warn_of_duplicates(data: "DataModule") -> None:
+def warn_of_duplicates(data: "DataModule") -> None:
+    """Says on stderr how many samples are in two splits."""
     for pair, count in data.duplicates.items():
         if count:
             first, second = pair.split("_")

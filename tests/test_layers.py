@@ -12,8 +12,9 @@ FORBIDDEN = {
     "models": ("project.data", "project.tracking", "project.config", "project.figures", "mlflow"),
     "data": ("project.models", "project.tracking", "project.config", "project.figures", "mlflow"),
     "figures": ("project.models", "project.data", "project.tracking", "project.config", "mlflow"),
-    "tracking": ("project.models", "project.train", "project.fit", "project.report"),
-    ".": ("mlflow",),
+    "tracking": ("project.models", "project.train", "project.fit", "project.report", "optuna"),
+    "sweep": ("mlflow",),
+    ".": ("mlflow", "optuna"),
 }
 
 

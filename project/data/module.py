@@ -1,7 +1,7 @@
 """The LightningDataModule: reads a source, cuts it, seals the test split and loads the rest."""
 
+import copy
 import hashlib
-import os
 import signal
 from collections.abc import Callable
 from typing import Literal
@@ -104,10 +104,6 @@ class DataModule(pl.LightningDataModule):
     def _load(self) -> None:
         source = self.read()
         split, hashes = self._cut(source)
-        if self.augment is not None:
-            if source.inputs.ndim != 4:
-                raise UserError("augment: it works on images, this is a table: expected none")
-            self.augment.check(source.inputs[split.train[0]])
         if source.task == "regression" and min(len(split.val), len(split.test)) < 2:
             raise UserError("data.splits: val or test has 1 sample: expected 2 for a regression")
         self.split = split
@@ -116,7 +112,7 @@ class DataModule(pl.LightningDataModule):
             name: fingerprint(source, hashes, getattr(split, name)) for name in NAMES
         }
         # Copies, so that nothing here holds a test sample once the source goes.
-        self.train = _take(source, split.train, self.augment)
+        self.train = _take(source, split.train)
         self.val = _take(source, split.val)
         for name, samples in (("train", self.train), ("val", self.val)):
             for part in (samples.inputs, samples.targets):
@@ -129,6 +125,32 @@ class DataModule(pl.LightningDataModule):
         self.train_subset = Samples(
             self.train.inputs[subset], self.train.targets[subset], self.train.indices[subset]
         )
+        self._set_augment(self.augment)
+
+    def _set_augment(self, augment: Augment | None) -> None:
+        if augment is not None:
+            if self.train.inputs.ndim != 4:
+                raise UserError("augment: it works on images, this is a table: expected none")
+            augment.check(self.train.inputs[0])
+        self.augment = augment
+        self.train = Samples(self.train.inputs, self.train.targets, self.train.indices, augment)
+
+    def serve(
+        self,
+        *,
+        batch_size: int,
+        num_workers: int | Literal["auto"],
+        augment: Augment | None,
+        seed: int,
+    ) -> "DataModule":
+        """The same samples, shared, for a run with other settings of how they are served."""
+        other = copy.copy(self)
+        other.trainer = None
+        other.batch_size = batch_size
+        other.num_workers = num_workers
+        other.seed = seed
+        other._set_augment(augment)
+        return other
 
     def _cut(self, source: Source) -> tuple[Split, Array]:
         split, hashes = cut(source, self.splits, self.limit_train), hash_samples(source)
@@ -191,7 +213,7 @@ class DataModule(pl.LightningDataModule):
         if self.trainer is not None:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         batches = Batches(len(samples), self.batch_size, seed, rank, num_ranks)
-        num_workers = self._choose_num_workers(samples, num_ranks)
+        num_workers = self._choose_num_workers(samples)
         return DataLoader(
             samples,
             sampler=batches,
@@ -202,13 +224,13 @@ class DataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _choose_num_workers(self, samples: Samples, num_ranks: int) -> int:
+    def _choose_num_workers(self, samples: Samples) -> int:
         if self.num_workers != "auto":
             return self.num_workers if samples.augment is not None else 0
         # Slicing an array in memory takes microseconds, and so do a few small images.
         if samples.augment is None or samples.inputs.nbytes < 10_000_000:
             return 0
-        return min(8, max(1, (os.cpu_count() or 1) // num_ranks - 1))
+        return min(8, torch.get_num_threads() - 1)  # of this process's share of the machine
 
 
 def _ignore_interrupts(worker_id: int) -> None:
@@ -217,8 +239,8 @@ def _ignore_interrupts(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _take(source: Source, indices: Indices, augment: Augment | None = None) -> Samples:
-    return Samples(source.inputs[indices], source.targets[indices], indices, augment)
+def _take(source: Source, indices: Indices) -> Samples:
+    return Samples(source.inputs[indices], source.targets[indices], indices)
 
 
 def _describe(source: Source, train: Samples) -> Spec:

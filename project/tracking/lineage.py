@@ -2,11 +2,13 @@
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -38,11 +40,23 @@ def git(*arguments: str, index: Path | None = None) -> str:
     return done.stdout
 
 
+def source_tags() -> dict[str, str]:
+    """MLflow's own tags of who started what."""
+    return {
+        "mlflow.source.name": command_line(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+        "mlflow.source.git.commit": commit(),
+    }
+
+
+@cache  # what runs is the code that was there when the process began
 def commit() -> str:
     """The commit that is checked out; empty outside a repository."""
     return git("rev-parse", "HEAD").strip()
 
 
+@cache
 def uncommitted() -> str:
     """A diff of everything that differs from the commit, new files of up to 1 MB included."""
     folder = git("rev-parse", "--absolute-git-dir").strip()
@@ -60,6 +74,7 @@ def uncommitted() -> str:
         return git("diff", "HEAD", "--binary", index=index)
 
 
+@cache
 def packages() -> str:
     """The installed packages, one ``name==version`` a line."""
     names = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
@@ -75,12 +90,13 @@ def user() -> str:
 
 
 def command_line() -> str:
-    """The command that runs this process, ready to be pasted."""
+    """The command that runs this process, ready to be pasted but for passwords in addresses."""
     arguments = list(sys.argv)
     if arguments and arguments[0].endswith(".py") and Path(arguments[0]).is_relative_to(ROOT):
         module = Path(arguments[0]).relative_to(ROOT).with_suffix("")
-        arguments[:1] = ["python", "-m", ".".join(module.parts)]
-    return shlex.join(arguments)
+        parts = [part for part in module.parts if part != "__main__"]
+        arguments[:1] = ["python", "-m", ".".join(parts)]
+    return re.sub(r"(://[^/\s:@]*:)[^/\s@]+@", r"\1***@", shlex.join(arguments))
 
 
 def dataset_inputs(data: DataModule, name: str) -> list[DatasetInput]:

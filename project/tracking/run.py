@@ -18,7 +18,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
-from mlflow.entities import Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -29,7 +29,7 @@ from torch import nn
 from project.config import Config, check
 from project.data.module import DataModule
 from project.data.splits import NAMES
-from project.errors import Stopped, TrainingError, UserError
+from project.errors import Pruned, Stopped, TrainingError, UserError
 from project.tracking import lineage
 from project.tracking.logger import RunLogger
 from project.tracking.store import checkpoint_folder, open_store, tracking_uri
@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 class Run:
     """A run in MLflow and its folder of checkpoints.
 
-    As a context it is RUNNING; it ends as FINISHED, KILLED (``Stopped``) or FAILED (anything else).
+    As a context it is RUNNING; it ends as FINISHED, KILLED (``Stopped``; ``Pruned`` with a tag) or
+    FAILED (anything else).
 
     Args:
         run_id: of an existing run.
@@ -56,29 +57,30 @@ class Run:
         self.client, self.experiment_id = open_store()
 
     @classmethod
-    def create(cls, config: Config, data: DataModule, tags: Mapping[str, str]) -> "Run":
+    def create(cls, config: Config, data: DataModule | None, tags: Mapping[str, str]) -> "Run":
         """Opens a new run; ``log_start``, inside its context, logs what is known before training.
 
         Args:
             config: of the run.
-            data: its data.
+            data: its data; None if they couldn't be built.
             tags: further tags.
         """
         client, experiment_id = open_store()
         model, source = name_of(config.model), name_of(config.data)
         all_tags = {
+            "mlflow.runName": f"{model}-{source}",
             "model": model,
             "data": source,
-            "split.fingerprint": data.fingerprint,
-            "split.test_fingerprint": data.fingerprints["test"],
-            "mlflow.source.name": lineage.command_line(),
-            "mlflow.source.type": "LOCAL",
-            "mlflow.user": lineage.user(),
-            "mlflow.source.git.commit": lineage.commit(),
-            **{f"split.duplicates.{pair}": str(n) for pair, n in data.duplicates.items()},
+            **lineage.source_tags(),
             **tags,
         }
-        created = client.create_run(experiment_id, run_name=f"{model}-{source}", tags=all_tags)
+        if data is not None:
+            all_tags |= {
+                "split.fingerprint": data.fingerprint,
+                "split.test_fingerprint": data.fingerprints["test"],
+                **{f"split.duplicates.{pair}": str(n) for pair, n in data.duplicates.items()},
+            }
+        created = client.create_run(experiment_id, tags=all_tags)
         run = cls(created.info.run_id)
         run.folder.mkdir(parents=True, exist_ok=True)
         return run
@@ -86,7 +88,7 @@ class Run:
     def log_start(self, config: Config, data: DataModule) -> None:
         """Logs config, code, packages and data; the config first, as a resume needs it."""
         self.log_text(yaml.safe_dump(config.model_dump(), sort_keys=False), "config.yaml")
-        self._log_params(config.flatten())
+        self.log_params(config.flatten())
         self.log_text(lineage.command_line() + "\n", "command.txt")
         self.log_text(lineage.packages(), "requirements.txt")
         if diff := lineage.uncommitted():
@@ -106,14 +108,17 @@ class Run:
         return any(file.path == "split.json" for file in self.client.list_artifacts(self.id))
 
     def __enter__(self) -> Self:
-        self._lock = FileLock(self.folder / "lock", timeout=0)
+        before = self.mlflow_run.data.tags
+        # A process of a sweep that was stopped a moment ago may still be closing its run.
+        patience = 60 if "mlflow.parentRunId" in before else 0
+        self._lock = FileLock(self.folder / "lock", timeout=patience)
         try:
             self._lock.acquire()
         except Timeout:
             raise UserError(f"resume: {self.id}: this run is being trained right now") from None
         self.client.update_run(self.id, status="RUNNING")
-        if "failure" in self.mlflow_run.data.tags:  # of an earlier attempt
-            self.client.delete_tag(self.id, "failure")
+        for tag in {"failure", "pruned"} & set(before):  # of an earlier attempt
+            self.client.delete_tag(self.id, tag)
         return self
 
     def __exit__(
@@ -122,23 +127,33 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        try:
+            self.close(error)
+        finally:
+            self._lock.release()
+
+    def close(self, error: BaseException | None) -> None:
+        """Says in MLflow how the run has ended.
+
+        Args:
+            error: that ended it; None if it was done.
+        """
         status = "FINISHED"
-        if isinstance(error, (Stopped, KeyboardInterrupt)):
+        if isinstance(error, (Stopped, KeyboardInterrupt, Pruned)):
             status = "KILLED"
         elif error is not None:
             status = "FAILED"
         try:
-            if error is not None:
-                reason = f"{type(error).__name__}: {error}".strip()
-                self.client.set_tag(self.id, "failure", reason[:5000])
+            if isinstance(error, Pruned):
+                self.set_tags({"pruned": error})
+            elif error is not None:
+                self.set_tags({"failure": describe(error)})
             self.client.set_terminated(self.id, status)
         except MlflowException as lost:  # the server is away: what was trained is in the folder
             message = f"MLflow doesn't answer ({lost}): run {self.id} can be resumed when it does"
             if error is None:
                 raise TrainingError(" ".join(message.split())) from None
             log.error(message)
-        finally:
-            self._lock.release()
 
     @contextmanager
     def metric_logger(self, enabled: bool = True) -> Iterator[RunLogger | None]:
@@ -202,8 +217,9 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Logs metrics at once; the training loop uses the writer instead."""
-        for key, value in metrics.items():
-            self.client.log_metric(self.id, key, value, step=step)
+        now = time.time_ns() // 1_000_000
+        points = [Metric(key, value, now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.id, metrics=points)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Sets tags, values as text."""
@@ -256,7 +272,8 @@ class Run:
                 ],
             )
 
-    def _log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Logs params; values as text."""
         entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()]
         for start in range(0, len(entities), MAX_BATCH):
             self.client.log_batch(self.id, params=entities[start : start + MAX_BATCH])
@@ -312,7 +329,13 @@ def find_run(run: str, key: str = "run") -> Run:
     """
     client, experiment_id = open_store()
     if run == "last":
-        latest = client.search_runs([experiment_id], order_by=["start_time DESC"], max_results=1)
+        # Not the parent of a sweep, which has no data of its own.
+        latest = client.search_runs(
+            [experiment_id],
+            "tags.`split.fingerprint` != ''",
+            order_by=["start_time DESC"],
+            max_results=1,
+        )
         if not latest:
             raise UserError(f"{key}: last: there is no run yet: expected `make train` before")
         return Run(latest[0].info.run_id)
@@ -327,6 +350,11 @@ def find_run(run: str, key: str = "run") -> Run:
             f"{key}: {run}: it was deleted, or not made by `make train`: expected another run"
         )
     return Run(found.info.run_id)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a line, short enough for a tag."""
+    return f"{type(error).__name__}: {error}".strip()[:5000]
 
 
 def name_of(node: Mapping[str, Any]) -> str:

@@ -4,20 +4,21 @@ Usage: python -m project.tracking.ui [port=5000]
 """
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from project.command import run_command
-from project.errors import Stopped, UserError, stoppable
+from project.command import parse_port, run_command
+from project.errors import Stopped, stoppable
 
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the server until Ctrl-C."""
     from project.tracking.store import open_store, store_folder, tracking_uri
 
-    port = _port(arguments)
+    port = 5000
+    for argument in arguments:
+        port = parse_port(argument)
     _, experiment_id = open_store()
     uri = tracking_uri()
     # The UI's start page shows traces of language models; this address shows training runs.
@@ -64,22 +65,6 @@ def main(arguments: Sequence[str]) -> None:
                 sys.exit(code)
         except Stopped:
             server.terminate()
-
-
-def _port(arguments: Sequence[str]) -> int:
-    port = 5000
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key != "port" or not value.isdecimal() or not 0 < int(value) < 65536:
-            raise UserError(f"{argument}: expected port=<number from 1 to 65535>")
-        port = int(value)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(f"port: {port}: {error.strerror}: expected a free port") from None
-    return port
 
 
 if __name__ == "__main__":

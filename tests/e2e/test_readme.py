@@ -18,6 +18,7 @@ from project.config import CONF
 
 README = (project.ROOT / "README.md").read_text()
 LONG_RUNNING = ("make ui", "make test")  # tests of their own
+MINUTES = ("make sweep",)
 
 
 def blocks(language: str) -> list[str]:
@@ -64,7 +65,14 @@ def run(clone: Path, line: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("line", [c for c in COMMANDS if c not in LONG_RUNNING])
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.slow) if line in MINUTES else line
+        for line in COMMANDS
+        if line not in LONG_RUNNING
+    ],
+)
 def test_every_command_works_in_a_fresh_copy(line: str, clone: Path) -> None:
     done = run(clone, line)
     assert done.returncode == 0, done.stderr
@@ -128,7 +136,8 @@ def test_the_tree_names_what_is_there() -> None:
 
 
 def test_the_table_of_groups_is_complete() -> None:
-    table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", README, re.M))
+    text = README[README.index("| group | options |") :]
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M))
     assert set(table) == {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     for group, options in table.items():
         if group == "experiment":

@@ -302,7 +302,9 @@ def test_uncommitted_changes_are_found_without_touching_the_index(
     (tmp_path / "old.py").write_text("a = 1\n")
     git("add", "."), git("commit", "-qm", "first")
     monkeypatch.setattr(lineage, "ROOT", tmp_path)
+    lineage.uncommitted.cache_clear()
     assert lineage.uncommitted() == ""
+    lineage.uncommitted.cache_clear()
     (tmp_path / "old.py").write_text("a = 2\n")
     (tmp_path / "new.py").write_text("b = 3\n")
     status = git("status", "--porcelain")
@@ -313,6 +315,7 @@ def test_uncommitted_changes_are_found_without_touching_the_index(
     git("stash", "-qu")
     subprocess.run(["git", "apply"], cwd=tmp_path, input=diff, text=True, check=True)
     assert (tmp_path / "new.py").read_text() == "b = 3\n"
+    lineage.uncommitted.cache_clear()
 
 
 def test_devices_are_described() -> None:

@@ -1,0 +1,1 @@
+"""An Optuna search: its space, its study, the search itself and its winner."""

@@ -1,0 +1,112 @@
+"""How a sweep is started in a test, and that its accounts agree."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from conftest import use_store
+from optuna.trial import FrozenTrial, TrialState
+
+import project
+from project.tracking.group import Child, children
+from project.tracking.run import Run
+
+# A trial of a second or two.
+TINY = (
+    "search=default",
+    "model.width=8",
+    "trainer.max_epochs=4",
+    "data.limit_train=320",
+    "sweep.seeds=2",
+    "sweep.top_k=2",
+)
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    """Starts a sweep with its store in that folder, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "project.sweep", *TINY, *overrides],
+        cwd=project.ROOT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def sweep(folder: Path, *overrides: str) -> tuple[int, str]:
+    """Runs a sweep to its end: exit code, and what it printed."""
+    with start(folder, *overrides) as process:
+        output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+@dataclass(frozen=True)
+class Swept:
+    folder: Path
+    output: str
+    study: optuna.Study
+    parent: Run
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def runs(self) -> dict[int, Child]:
+        """The runs of the trials, by number; there is one of each."""
+        found = [run for run in children(self.parent) if "sweep.trial" in run.tags]
+        by_number = {int(run.tags["sweep.trial"]): run for run in found}
+        assert len(by_number) == len(found)
+        return by_number
+
+
+@contextmanager
+def opened(
+    folder: Path, output: str = "", name: str = "digits-cnn", url: str = ""
+) -> Iterator[Swept]:
+    """A study and its parent run, to be looked at."""
+    study = optuna.load_study(study_name=name, storage=url or f"sqlite:///{folder / 'optuna.db'}")
+    with use_store(folder):
+        yield Swept(folder, output, study, Run(study.user_attrs["parent"]))
+
+
+def check_accounts(swept: Swept) -> None:
+    """Optuna and MLflow say the same of every trial, and nothing runs."""
+    runs = swept.runs
+    assert sorted(runs) == [trial.number for trial in swept.trials]
+    for trial in swept.trials:
+        run = runs[trial.number]
+        if trial.state == TrialState.COMPLETE:
+            assert run.status == "FINISHED"
+            assert "pruned" not in run.tags
+            assert run.metrics["best/accuracy"] == trial.value
+        elif trial.state == TrialState.PRUNED:
+            assert run.status == "KILLED"
+            assert run.tags["pruned"].startswith("epoch ")
+            assert "failure" not in run.tags
+        else:
+            assert trial.state == TrialState.FAIL
+            assert run.status == "FAILED"
+            assert run.tags["failure"]
+        params = Run(run.id).mlflow_run.data.params
+        for key, value in trial.params.items():
+            assert params.get(key, str(value)) == str(value)
+    for run in children(swept.parent):
+        assert run.status != "RUNNING"
+
+
+def states(swept: Swept) -> Counter[str]:
+    return Counter(trial.state.name for trial in swept.trials)
+
+
+def make_command(output: str) -> str:
+    return re.findall(r"^  (make train .*)$", output, re.M)[0]
