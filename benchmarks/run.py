@@ -1,6 +1,6 @@
-"""Times the project side by side with a hand-written loop and writes benchmarks/RESULTS.md.
+"""Times the project side by side with hand-written loops and writes benchmarks/RESULTS.md.
 
-Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3]
+Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3] [part=training|search]
 
 What is compared runs in turn (A B C A B C ...), each in a process of its own, so that a machine
 that is busy for a while slows all of them; ratios are taken within a turn, their median is quoted.
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -28,11 +29,27 @@ TIMED = [
 ]
 SMALL = ["data=digits", "trainer.max_epochs=20", "trainer.devices=1"]
 ACCURACY = ["data=fashion_mnist", "trainer.max_epochs=3", "trainer.devices=1"]
+SEARCHED = ["data=digits", "trainer.max_epochs=20"]
+NUM_TRIALS = 32
 VARIANTS = ("by hand", "tracked", "untracked", "by hand, fp32 NCHW")
 
 
-def measure(variant: str, overrides: list[str]) -> dict[str, float]:
-    """Runs one variant in this process: samples a second of training, and val accuracy."""
+SEARCHES = ("search_by_hand", "search_by_sweep", "cost_of_a_trial")
+
+
+def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
+    """Runs one variant in this process.
+
+    Returns:
+        Samples a second of training, and val accuracy; of searches what `benchmarks.search` gives.
+    """
+    if variant in SEARCHES:
+        from benchmarks import search
+
+        seed = int(overrides[-1].removeprefix("seed="))
+        num_trials = NUM_TRIALS if variant != "cost_of_a_trial" else 8
+        found: dict[str, Any] = getattr(search, variant)(overrides[:-1], num_trials, seed)
+        return found
     from project.config import build_data, check, compose
     from project.fit import choose_devices, choose_precision, fit, make_model
     from project.tracking.run import Run
@@ -79,7 +96,7 @@ def fit_and_listen(run, config, data, devices) -> tuple[list[float], list[float]
     return speeds, accuracies
 
 
-def in_process(variant: str, overrides: list[str]) -> dict[str, float]:
+def in_process(variant: str, overrides: list[str]) -> dict[str, Any]:
     """Runs one variant in a process and a store of its own."""
     with tempfile.TemporaryDirectory() as store:
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
@@ -92,7 +109,7 @@ def in_process(variant: str, overrides: list[str]) -> dict[str, float]:
         )
     if done.returncode:
         sys.exit(done.stderr)
-    numbers: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return numbers
 
 
@@ -152,6 +169,43 @@ def compare_accuracy(accelerator: list[str], seeds: int) -> list[str]:
     ]
 
 
+def compare_searches(accelerator: list[str], repeats: int) -> list[str]:
+    """A sweep against the plain loop, in turns; and what a trial costs besides training."""
+    lines = [
+        f"The same search of {NUM_TRIALS} trials, `{' '.join(SEARCHED)}`: seconds from the first "
+        "trial's start to the last one's end, and the best score.",
+        "",
+        "| seed | by hand | best | sweep | best | sweep / by hand | until it had the same score |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    ratios = []
+    for seed in range(1, repeats + 1):
+        common = [*SEARCHED, *accelerator, f"seed={seed}"]
+        plain, ours = (in_process(name, common) for name in SEARCHES[:2])
+        best, our_best = (max(score for _, score in each["scores"]) for each in (plain, ours))
+        reached = [at for at, score in ours["scores"] if score >= best]
+        until = f"{reached[0] / plain['seconds']:.2f}" if reached else "never"
+        ratios.append(ours["seconds"] / plain["seconds"])
+        lines.append(
+            f"| {seed} | {plain['seconds']:.0f} s | {best:.4f} | {ours['seconds']:.0f} s "
+            f"| {our_best:.4f} | {ratios[-1]:.2f} | {until} |"
+        )
+        print(f"  {lines[-1]}", flush=True)
+    cost = in_process("cost_of_a_trial", [*SEARCHED, *accelerator, "seed=1"])
+    shares = {kind: seconds / cost["trial"] for kind, seconds in cost["parts"].items()}
+    parts = ", ".join(f"{kind} {1000 * s:.0f} ms" for kind, s in cost["parts"].items())
+    return [
+        *lines,
+        "",
+        f"Median ratio: {statistics.median(ratios):.2f}.",
+        "",
+        f"Of a trial of {cost['trial']:.1f} s that isn't pruned: {parts}; together "
+        f"{100 * sum(shares.values()):.1f} %. From one trial's last step to the next one's first: "
+        f"{statistics.median(cost['pauses']):.2f} s (validation of the last epoch included).",
+        "",
+    ]
+
+
 def hardware(is_gpu: bool) -> str:
     """The machine, as the report names it."""
     import torch
@@ -188,14 +242,27 @@ def main() -> None:
     on = [f"trainer.accelerator={accelerator}"]
     import torch
 
-    section = [
-        f"## {accelerator.upper()}: {hardware(accelerator == 'gpu')}",
-        "",
-        f"torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{date.today().isoformat()}; `make bench{'-gpu' if accelerator == 'gpu' else ''} "
-        f'ARGS="repeats={repeats} seeds={seeds}"`.',
-        "",
-    ]
+    is_gpu = accelerator == "gpu"
+    part = settings.get("part", "")
+
+    def head(name: str) -> list[str]:
+        arguments = f"repeats={repeats} seeds={seeds}" + (f" part={part}" if part else "")
+        return [
+            f"## {name}: {hardware(is_gpu)}",
+            "",
+            f"torch {torch.__version__}, Python {platform.python_version()}, "
+            f"{date.today().isoformat()}; `make bench{'-gpu' if is_gpu else ''} "
+            f'ARGS="{arguments}"`.',
+            "",
+        ]
+
+    if part in ("", "search"):
+        name = f"Search on {accelerator.upper()}"
+        print(name)
+        write([*head(name), *compare_searches(on, repeats)], name)
+    if part == "search":
+        return
+    section = head(accelerator.upper())
     for title, overrides in (
         ("`cnn` on `fashion_mnist`, 28 x 28, batch 256, augment=light", TIMED),
         ("`cnn` on `fashion_mnist`, augment=none", [*TIMED, "augment=none"]),
@@ -204,14 +271,14 @@ def main() -> None:
         print(title)
         section += table(title, compare([*overrides, *on], repeats))
     section += compare_accuracy(on, seeds)
-    write(section, accelerator)
+    write(section, accelerator.upper())
 
 
-def write(section: list[str], accelerator: str) -> None:
-    """Replaces this kind of hardware's section of the results."""
+def write(section: list[str], name: str) -> None:
+    """Replaces the section of that name in the results."""
     text = RESULTS.read_text() if RESULTS.exists() else HEAD
     parts = text.split("\n## ")
-    kept = [part for part in parts[1:] if not part.startswith(accelerator.upper())]
+    kept = [part for part in parts[1:] if not part.startswith(f"{name}:")]
     new = "\n".join(section).removeprefix("## ").rstrip() + "\n"
     sections = sorted([*(part.rstrip() + "\n" for part in kept), new])
     RESULTS.write_text("\n## ".join([parts[0].rstrip() + "\n", *sections]))
@@ -225,6 +292,9 @@ and memory layout, no Trainer and no tracking. `tracked` is the project as `make
 every step in MLflow; `untracked` is the same without a logger. `by hand, fp32 NCHW` is the loop
 with the precision and layout that PyTorch starts with. Only training is timed, from the second
 epoch on.
+
+Searches are timed against the plain loop of `benchmarks/search.py`: Optuna and Lightning, one
+process, no pruning, fp32, no tracking.
 """
 
 

@@ -70,13 +70,14 @@ def log_best(run: Run, model: Model) -> Best:
         run: that has been trained.
         model: of that run, for the names of its metrics; its weights don't matter.
     """
-    best = _find_best(run, model)
+    best = find_best(run, model)
     run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.step)
     run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
     return best
 
 
-def _find_best(run: Run, model: Model) -> Best:
+def find_best(run: Run, model: Model) -> Best:
+    """The epoch of the best checkpoint, and what was measured on val in it."""
     steps, scores = run.history(f"val/{model.task.score}")
     checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     position = int(checkpoint["epoch"])  # from 0

@@ -108,8 +108,14 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
 
 @pytest.mark.parametrize(
     "overrides",
-    [("data.num_workers=2",), ("trainer.devices=2", "trainer.accelerator=cpu")],
-    ids=["loader workers", "two devices"],
+    [
+        pytest.param(("data.num_workers=2",), id="loader workers"),
+        pytest.param(
+            ("trainer.devices=2", "trainer.accelerator=cpu"),
+            id="two devices",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_one_line(
     overrides: tuple[str, ...], own_store: Path

@@ -220,8 +220,8 @@ def timeline(trials: Sequence[Trial]) -> Figure:
     axes.set_xlabel("seconds since the search began")
     axes.set_ylabel("trial")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
-    clean(axes)
+    if axes.get_legend_handles_labels()[0]:
+        _finish(axes)
     return figure
 
 
@@ -257,5 +257,6 @@ def _spans_a_plane(points: Array) -> bool:
 
 
 def _finish(axes: Axes) -> None:
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     clean(axes)

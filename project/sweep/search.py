@@ -114,6 +114,7 @@ class Search:
                 self._tick([])
         except BaseException:
             pool.stop(self._end)
+            self.release_orphans()  # one that was being claimed when the signal came
             raise
         finally:
             self._bar.close()

@@ -13,6 +13,7 @@ import sqlite3
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -203,9 +204,11 @@ class Study:
             silent = self._storage._get_stale_trial_ids(self.optuna._study_id) if running else []
             for trial in running:
                 owner = trial.user_attrs.get("owner")  # none: it died while it held the lock
-                if trial.number in self._trials:
-                    continue
-                if trial._trial_id in silent or owner is None or not _is_alive(owner):
+                if owner == _me():
+                    is_orphan = trial.number not in self._trials
+                else:
+                    is_orphan = trial._trial_id in silent or owner is None or not _is_alive(owner)
+                if is_orphan:
                     self._wait(trial._trial_id)
                     released.append(trial.number)
         return released
@@ -389,6 +392,7 @@ def _told() -> Iterator[None]:
         ) from None
 
 
+@cache
 def _me() -> Mapping[str, Any]:
     process = psutil.Process()
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}

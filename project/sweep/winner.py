@@ -17,7 +17,7 @@ from rich.table import Table
 
 from project.config import Config, check
 from project.errors import TrainingError
-from project.evaluate import Evaluation, evaluate
+from project.evaluate import evaluate
 from project.pool import Job, Outcome, Pool
 from project.statistics import Estimate, estimate, paired_difference
 from project.sweep.search import Search, short
@@ -55,7 +55,6 @@ class Winner:
         run_id: the best run of the first setting.
         difference: of its scores to the next one's, seed by seed, positive if better; None if
             there is no next.
-        evaluation: of that run on the test set; None if it had been evaluated before.
         registration: of its model.
         config: of that run, ready for ``make train``.
     """
@@ -63,7 +62,6 @@ class Winner:
     settings: tuple[Setting, ...]
     run_id: str
     difference: Estimate | None
-    evaluation: Evaluation | None
     registration: Registration
     config: Config
 
@@ -118,13 +116,12 @@ def find_winner(search: Search, pool: Pool, top_k: int, num_seeds: int) -> Winne
         scores = [[sign * score for score in each.scores] for each in settings[:2]]
         difference = paired_difference(*scores)
     run = Run(run_id)
-    evaluation = None
-    if "test.openings" not in run.mlflow_run.data.tags:
-        evaluation = evaluate(run_id)
+    if f"test/{search.score_name}" not in run.mlflow_run.data.metrics:
+        evaluate(run_id)
     registration = register(run, search.score_name, search.mode)
     settled = run.config().model_dump()
     settled["trainer"]["devices"] = "auto"
-    return Winner(tuple(settings), run_id, difference, evaluation, registration, check(settled))
+    return Winner(tuple(settings), run_id, difference, registration, check(settled))
 
 
 def _train_again(

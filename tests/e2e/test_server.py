@@ -50,6 +50,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_port: int) -> None:
     uri = f"http://127.0.0.1:{free_port}"
     environment = {

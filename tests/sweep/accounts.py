@@ -1,12 +1,13 @@
 """How a sweep is started in a test, and that its accounts agree."""
 
+import io
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from conftest import use_store
 from optuna.trial import FrozenTrial, TrialState
 
 import project
+from project.errors import TrainingError, UserError
+from project.sweep.__main__ import main
 from project.tracking.group import Child, children
 from project.tracking.run import Run
 
@@ -43,10 +46,15 @@ def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
 
 
 def sweep(folder: Path, *overrides: str) -> tuple[int, str]:
-    """Runs a sweep to its end: exit code, and what it printed."""
-    with start(folder, *overrides) as process:
-        output, _ = process.communicate(timeout=240)
-    return process.returncode, output
+    """Runs a sweep to its end in this process: exit code, and what it printed."""
+    output = io.StringIO()
+    with use_store(folder), redirect_stdout(output), redirect_stderr(output):
+        try:
+            main([*TINY, *overrides])
+        except (UserError, TrainingError) as error:
+            print(f"error: {error}")
+            return 2 if isinstance(error, UserError) else 1, output.getvalue()
+    return 0, output.getvalue()
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,6 @@ def kill_at_random(folder: Path, num_kills: int, seed: int) -> None:
         assert {run.status for run in again} == {"FINISHED"}
 
 
-def test_a_few_kills(tmp_path: Path) -> None:
-    kill_at_random(tmp_path, num_kills=3, seed=random.randrange(10**6))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_many_kills(tmp_path: Path) -> None:

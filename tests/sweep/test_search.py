@@ -113,7 +113,8 @@ def test_the_winner_is_registered_as_champion(swept: Swept) -> None:
 
 
 def test_only_a_better_score_on_val_makes_another_champion(swept: Swept, tmp_path: Path) -> None:
-    shutil.copy(swept.folder / "mlflow.db", tmp_path)
+    for file in swept.folder.glob("mlflow.db*"):  # the last changes are in a file beside it
+        shutil.copy(file, tmp_path)
     with use_store(tmp_path):
         parent = Run(swept.parent.id)
         client = parent.client

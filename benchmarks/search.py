@@ -1,0 +1,193 @@
+"""The search that somebody would write by hand, and what a sweep costs besides training.
+
+The plain loop is Optuna's and Lightning's own: one process, a new Trainer a trial, no pruning,
+fp32, no tracking; same network, data, augmentation, optimiser, schedule and search space as
+`make sweep`.
+"""
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def search_by_hand(overrides: list[str], num_trials: int, seed: int) -> dict[str, Any]:
+    """Searches with the plain loop: seconds from the first trial's start, and scores in order."""
+    import lightning.pytorch as pl
+    import optuna
+    import torch.nn.functional as F
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from torchmetrics.classification import MulticlassAccuracy
+
+    from benchmarks.loop import Nchw
+    from project.config import build_data, build_model, check
+    from project.sweep.__main__ import _read
+    from project.sweep.space import parse
+
+    config, _, tree = _read([*overrides, f"seed={seed}"])
+    space, data = parse(tree, config), build_data(config)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    class Plain(pl.LightningModule):
+        def __init__(self, changed: Any) -> None:
+            super().__init__()
+            self.model = build_model(changed, data.spec)
+            self.layout = Nchw()
+            self.accuracy = MulticlassAccuracy(data.spec.num_outputs, average="micro")
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = F.cross_entropy(self.model(self.layout(batch[0])), batch[1])
+            self.log("train/loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.accuracy(self.model(self.layout(batch[0])), batch[1])
+            self.log("val/accuracy", self.accuracy)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = self.model.recipe.optimizer(self.model.parameter_groups())
+            steps = int(self.trainer.estimated_stepping_batches)
+            scheduler = self.model.recipe.scheduler(optimizer, steps)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {
+            key: trial._suggest(key, distribution)
+            for key, distribution in space.distributions.items()
+        }
+        pl.seed_everything(seed, verbose=False)
+        model = Plain(check(space.apply(config, params)))
+        with TemporaryDirectory() as folder:
+            best = ModelCheckpoint(folder, monitor="val/accuracy", mode="max")
+            trainer = pl.Trainer(
+                max_epochs=config.trainer.max_epochs,
+                accelerator=config.trainer.accelerator,
+                devices=1,
+                logger=False,
+                callbacks=[best],
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            loader = data.train_dataloader()
+            trainer.fit(model, loader, data.val_dataloader()[0])
+            assert best.best_model_score is not None
+            scores.append((perf_counter() - started, best.best_model_score.item()))
+            return scores[-1][1]
+
+    scores: list[tuple[float, float]] = []
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    started = perf_counter()
+    study.optimize(objective, n_trials=num_trials)
+    return {"seconds": perf_counter() - started, "scores": scores}
+
+
+def search_by_sweep(overrides: list[str], num_trials: int, seed: int) -> dict[str, Any]:
+    """Searches with `project.sweep`: the same numbers, and the pauses between trials."""
+    import optuna
+
+    with TemporaryDirectory() as folder:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "project.sweep", *overrides, f"seed={seed}"),
+                *(f"sweep.trials={num_trials}", "sweep.top_k=0", "sweep.study=bench"),
+            ],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+        study = optuna.load_study(study_name="bench", storage=f"sqlite:///{folder}/optuna.db")
+        trials = [t for t in study.trials if t.datetime_start and t.datetime_complete]
+    began = min(t.datetime_start for t in trials if t.datetime_start)
+    ends = sorted((t.datetime_complete, t.value) for t in trials if t.datetime_complete)
+    times = [(end - began).total_seconds() for end, _ in ends]
+    scores = [(at, value) for at, (_, value) in zip(times, ends, strict=True) if value is not None]
+    return {"seconds": times[-1], "scores": scores}
+
+
+def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[str, Any]:
+    """Runs trials in this process and times what is not training.
+
+    Returns:
+        Seconds a trial by part, of the trial as a whole, and from one trial's last step to the next
+        one's first.
+    """
+    from optuna.trial import TrialState
+
+    import project.train
+    from project.config import build_data, check
+    from project.errors import Pruned
+    from project.fit import Devices
+    from project.models.base import Model
+    from project.sweep.__main__ import _read
+    from project.sweep.search import Search, open_search
+    from project.sweep.study import Study
+    from project.tracking.run import Run
+
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            begin = perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[kind] += perf_counter() - begin
+
+        return wrapper
+
+    for name in ("claim", "report", "tell", "store_reports"):
+        setattr(Study, name, timed("study store", getattr(Study, name)))
+    Search._log_progress = timed("tracking", Search._log_progress)  # type: ignore[method-assign]
+    Run.create = timed("tracking", Run.create)  # type: ignore[method-assign]
+    for name in ("__enter__", "__exit__", "log_start"):
+        setattr(Run, name, timed("tracking", getattr(Run, name)))
+    pauses: list[float] = []
+    last = 0.0
+
+    def mark(self: Model, outputs: Any, batch: Any, batch_idx: int) -> None:
+        nonlocal last
+        original(self, outputs, batch, batch_idx)
+        if self.trainer.global_step == 1 and last:
+            pauses.append(perf_counter() - last)
+        last = perf_counter()
+
+    original = Model.on_train_batch_end
+    Model.on_train_batch_end = mark  # type: ignore[method-assign]
+    with TemporaryDirectory() as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        config, settings, tree = _read(
+            [*overrides, f"seed={seed}", f"sweep.trials={num_trials}", "sweep.pruner=none"]
+        )
+        search = open_search(config, settings, tree, Devices("cpu", 1))
+        like = search.config, search.data
+        for number in range(num_trials):
+            if number == 1:  # the first one warms up
+                spent.clear()
+                began = perf_counter()
+            job = search._next_job()
+            assert job is not None
+            changed = check(job.config)
+            data = build_data(changed, like)
+            watch = lambda epoch, score: search.study.report(job.name, epoch, score)  # noqa: B023,E731
+            try:
+                result = project.train.train(
+                    changed, None, job.tags, data=data, watch=watch, brief=True
+                )
+                search.study.tell(job.name, TrialState.COMPLETE, result.score)
+            except Pruned:
+                search.study.tell(job.name, TrialState.PRUNED)
+            search._log_progress()
+    count = num_trials - 1
+    parts = {kind: seconds / count for kind, seconds in spent.items()}
+    return {"parts": parts, "trial": (perf_counter() - began) / count, "pauses": pauses[1:]}

@@ -1,0 +1,162 @@
+"""The study by itself, without training: who gets which trial, and what is drawn."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from project.errors import UserError
+from project.sweep.__main__ import _read
+from project.sweep.space import parse
+from project.sweep.study import (
+    PrunerName,
+    SamplerName,
+    Study,
+    make_pruner,
+    open_storage,
+    pruning_epochs,
+)
+
+
+def make(
+    folder: Path,
+    *overrides: str,
+    name: str = "study",
+    sampler: SamplerName = "tpe",
+    pruner: PrunerName = "none",
+    num_trials: int = 10,
+    seed: int = 1,
+) -> Study:
+    config, _, tree = _read(["search=default", *overrides])
+    url = f"sqlite:///{folder / 'optuna.db'}"
+    space = parse(tree, config)
+    return Study(
+        open_storage(url), url, name, space, "max", seed, sampler, pruner, num_trials, max_epochs=9
+    )
+
+
+def score(params: dict[str, float]) -> float:
+    return 1 - abs(params["optimizer.lr"] - 0.01) - params["model.dropout"] / 10
+
+
+def finish(study: Study) -> list[dict[str, object]]:
+    """Does all trials of a study, one after another."""
+    while (claimed := study.claim()) is not None:
+        trial, _ = claimed
+        study.tell(trial.number, TrialState.COMPLETE, score(trial.params))
+    return [trial.params for trial in study.trials()]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "cmaes", "qmc"])
+def test_every_sampler_draws_by_the_seed_whatever_the_name_and_never_twice_the_same(
+    sampler: SamplerName, tmp_path: Path
+) -> None:
+    first = finish(make(tmp_path, sampler=sampler, name="a"))
+    assert finish(make(tmp_path, sampler=sampler, name="b")) == first
+    other = finish(make(tmp_path, sampler=sampler, name="c", seed=2))
+    assert other != first  # a grid is gone through in another order
+    assert len({repr(params) for params in first}) == len(first)
+    assert len(first) == (8 if sampler == "grid" else 10)  # two values of each of three keys
+
+
+def test_a_study_that_was_interrupted_draws_like_one_that_was_not(tmp_path: Path) -> None:
+    undisturbed = finish(make(tmp_path, name="a"))
+    for num_trials in (3, 4, 7):
+        finish(make(tmp_path, name="b", num_trials=num_trials))
+    assert finish(make(tmp_path, name="b")) == undisturbed
+
+
+def test_workers_that_claim_at_the_same_time_draw_different_values(tmp_path: Path) -> None:
+    one, other = make(tmp_path), make(tmp_path)
+    params = []
+    for study in (one, other) * 5:
+        claimed = study.claim()
+        assert claimed is not None
+        params.append(claimed[0].params["optimizer.lr"])
+    assert len(set(params)) == 10
+    assert one.claim() is None  # the budget is that of the study
+    assert other.claim() is None
+
+
+def test_a_released_trial_is_taken_up_with_its_number_and_values(tmp_path: Path) -> None:
+    study = make(tmp_path, num_trials=2)
+    first, second = study.claim(), study.claim()
+    assert first is not None
+    assert second is not None
+    study.report(0, 1, 0.5)
+    study.release(0)
+    assert [trial.state.name for trial in study.trials()] == ["WAITING", "RUNNING"]
+    again = make(tmp_path, num_trials=2).claim()
+    assert again is not None
+    trial, was_begun = again
+    assert was_begun
+    assert trial.number == 0
+    assert trial.params == first[0].params
+    assert study.trials()[0].intermediate_values == {1: 0.5}
+
+
+def test_trials_of_a_process_that_is_gone_are_released_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make(tmp_path)
+    for owner in (
+        {"host": "elsewhere", "pid": 1, "started": 1.0},  # of which nothing is known yet
+        {"host": __import__("socket").gethostname(), "pid": 2**22 + 1, "started": 1.0},
+        None,
+    ):
+        monkeypatch.setattr("project.sweep.study._me", lambda owner=owner: owner)
+        make(tmp_path).claim()
+        monkeypatch.undo()
+    study.claim()
+    assert study.release_orphans() == [1, 2]
+    assert [t.state.name for t in study.trials()] == ["RUNNING", "WAITING", "WAITING", "RUNNING"]
+
+
+def test_a_trial_that_takes_its_process_down_three_times_in_one_place_is_given_up(
+    tmp_path: Path,
+) -> None:
+    study = make(tmp_path)
+    study.claim()
+    assert study.count_loss(0)
+    assert study.count_loss(0)
+    study.report(0, 1, 0.5)  # it got further
+    study.store_reports()
+    assert study.count_loss(0)
+    assert study.count_loss(0)
+    assert not study.count_loss(0)
+
+
+@pytest.mark.parametrize("name", ["hyperband", "median"])
+def test_pruners_end_what_is_hopeless_only_where_they_are_asked(
+    name: PrunerName, tmp_path: Path
+) -> None:
+    study = make(tmp_path, pruner=name, num_trials=30)
+    epochs = pruning_epochs(name, 9)
+    pruned_at = []
+    for number in range(30):
+        study.claim()
+        for epoch in range(1, 10):
+            if study.report(number, epoch, epoch / 10 - (number if number > 10 else 0)):
+                pruned_at.append(epoch)
+                study.tell(number, TrialState.PRUNED)
+                break
+        else:
+            study.tell(number, TrialState.COMPLETE, 0.9)
+    assert pruned_at
+    assert set(pruned_at) <= set(epochs)
+    # What is not asked would not have been ended: the pruner itself says so.
+    pruner = make_pruner(name, 9)
+    for trial in study.trials(TrialState.COMPLETE):
+        trial.intermediate_values = {e: v for e, v in trial.intermediate_values.items() if e <= 2}
+        if 2 not in epochs:
+            assert not pruner.prune(study.optuna, trial)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///", "nonsense", "mysql://me:secret@host/db", "sqlite:////proc/none/o.db"]
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(url: str) -> None:
+    with pytest.raises(UserError, match=r"^sweep\.storage: .*expected sqlite") as caught:
+        open_storage(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
