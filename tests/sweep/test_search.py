@@ -202,3 +202,20 @@ def test_another_search_under_the_same_name_is_refused(
     assert f"error: sweep.study: digits-cnn: {message}" in output
     assert "STUDY=" in output
     assert len(children(swept.parent)) == before
+
+
+@pytest.mark.slow
+def test_trials_on_two_devices_have_the_same_parameters_on_each(tmp_path: Path) -> None:
+    arguments = ("sweep.trials=4", "sweep.devices_per_trial=2", "trainer.accelerator=cpu")
+    code, output = sweep(tmp_path, *arguments, "sweep.workers=1", "sweep.seeds=1")
+    assert code == 0, output
+    with opened(tmp_path, output) as swept:
+        assert len(swept.trials) == 4
+        check_accounts(swept)
+        for number, child in swept.runs.items():
+            params = Run(child.id).mlflow_run.data.params
+            assert params["trainer.devices"] == "2"
+            # Equal parameters on each rank, or Lightning's process group would not agree on them:
+            # the recorded ones are those of the trial.
+            for key, value in swept.trials[number].params.items():
+                assert params[key] == str(value)
