@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import psutil
 import torch
 
+from project.command import start_importing
 from project.config import Config, TrainerSettings
 from project.data.module import DataModule
 from project.errors import UserError
@@ -94,9 +95,8 @@ class Pool:
         self.num_workers = num_workers
         self._devices = devices
         self._workers: list[_Worker | None] = [None] * num_workers
-        # The server imports everything once; workers are forked from it and start at once.
+        start_importing()
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["project.report", "project.tracking.run"])
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from project.command import run_command
+from project.command import run_command, start_importing
 from project.errors import UserError, stoppable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     """Searches by the arguments of a command line and prints the winner."""
+    start_importing()  # beside the imports of this process
     from project.pool import Pool, choose_workers
     from project.sweep.figures import log_trials
     from project.sweep.search import open_search

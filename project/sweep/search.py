@@ -83,7 +83,11 @@ class Search:
     score_name: str
     mode: Literal["min", "max"]
     _bar: "tqdm[None] | None" = field(default=None, repr=False)
+    _started: float = 0.0
+    _deadline: float = float("inf")
     _next_beat: float = 0.0
+    _count_at_start: int = 0
+    _num_logged: int = 0
 
     def run(self, pool: Pool, timeout: float | None) -> None:
         """Brings the study to the number of trials it was asked for.
@@ -241,8 +245,6 @@ class Search:
         self._num_logged = len(points)
         if self._bar is not None:
             self._bar.update(len(self.finished()) - self._bar.n)
-
-    _num_logged: int = 0
 
     def _progress(self) -> str:
         num_finished = len(self.finished())
