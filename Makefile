@@ -12,10 +12,10 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep evaluate ui dashboard test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install train sweep compare lessons evaluate ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
-	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
+	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= LESSON= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
@@ -30,7 +30,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the tools of the tests"
-	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dev,postgres,dashboard]"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[dev,postgres,dashboard,onnx]"
+	@touch $@
+
+$(VENV)/.installed-onnx: $(VENV)/.installed
+	@echo "installing ONNX and its runtime"
+	@$(RUN_PYTHON) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e ".[onnx]"
 	@touch $@
 
 $(VENV)/.installed-dashboard: $(VENV)/.installed
@@ -48,7 +53,14 @@ sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; again
 		$(if $(WORKERS),sweep.workers=$(WORKERS)) $(if $(STUDY),sweep.study=$(STUDY)) \
 		$(if $(STORAGE),'sweep.storage="$(STORAGE)"')
 
-evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last
+compare: $(VENV)/.installed-onnx  ## compare variants over seeds: LESSON=<name>|<file.yaml>; again to go on
+	@$(RUN_PYTHON) -m project.compare lesson=$(LESSON) $(OVERRIDES)
+
+lessons: $(VENV)/.installed-onnx  ## all lessons, one after another, about 15 minutes on 2 cores
+	@for file in conf/lesson/*.yaml; do \
+		$(RUN_PYTHON) -m project.compare lesson=$$(basename $$file .yaml) $(OVERRIDES) || exit; done
+
+evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last; or ARGS=robustness=true
 	@$(RUN_PYTHON) -m project.evaluate run=$(or $(RUN),last) $(ARGS)
 
 ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000

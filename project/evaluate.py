@@ -1,13 +1,25 @@
 """Opens the sealed test set for a finished run, logs test/* to it and counts the openings.
 
-Usage: python -m project.evaluate run=<run id>|last
+Usage: python -m project.evaluate run=<run id>|last [robustness=true]
+
+With robustness=true the test set stays sealed: a classifier is measured on the validation images as
+they turn, grow, shift, darken ..., and how sure it is against how often it is right.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from project.command import run_command
 from project.errors import UserError, stoppable
+
+if TYPE_CHECKING:
+    import torch
+
+    from project.data.module import DataModule
+    from project.models.base import Model
+    from project.robustness import Curve
+    from project.tracking.run import Run
 
 
 @dataclass(frozen=True)
@@ -41,30 +53,13 @@ def evaluate(run_id: str) -> Evaluation:
     from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix
 
-    from project.config import build_data
     from project.figures.classification import confusion_matrix as draw_confusion_matrix
-    from project.fit import choose_devices
     from project.models.tasks import Classifier
-    from project.report import load_best, measure
-    from project.tracking.run import check_same_data, count_openings, find_run
+    from project.report import measure
+    from project.tracking.run import count_openings
 
     with stoppable():
-        run = find_run(run_id)
-        status = run.mlflow_run.info.status
-        if status != "FINISHED":
-            raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
-        if not run.best_checkpoint.exists():
-            raise UserError(
-                f"run: {run.id}: {run.best_checkpoint} is missing: expected its weights"
-            )
-        config = run.config()
-        data = build_data(config)
-        check_same_data(run, data)
-        model = load_best(run, config, data.spec)
-        settings = config.trainer.model_copy(
-            update={"devices": 1, "accelerator": "auto", "precision": "auto"}
-        )
-        device = choose_devices(settings).torch_device
+        run, data, model, device = _load(run_id)
         num_openings = count_openings(run)  # recorded first: whatever comes after, it was opened
         samples = data.open_test()
         metrics, predictions = measure(model, data.test_dataloader(), device)
@@ -86,16 +81,112 @@ def evaluate(run_id: str) -> Evaluation:
     return Evaluation(run.id, len(samples), metrics, interval, num_openings)
 
 
+@dataclass(frozen=True)
+class Robustness:
+    """What the validation images said when they were changed.
+
+    Attributes:
+        run_id: of the measured run.
+        num_samples: in the validation set.
+        curves: accuracy over the amount, by corruption.
+        calibration_error: expected, over 15 bins (arXiv:1706.04599).
+    """
+
+    run_id: str
+    num_samples: int
+    curves: Mapping[str, "Curve"]
+    calibration_error: float
+
+
+def evaluate_robustness(run_id: str) -> Robustness:
+    """Measures a classifier on changed validation images; the test set stays sealed.
+
+    Args:
+        run_id: of a finished run, or ``last``.
+
+    Raises:
+        UserError: there is no such run, or it doesn't classify images.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    from project.figures import robustness as figures
+    from project.models.tasks import Classifier
+    from project.report import measure
+    from project.robustness import CORRUPTIONS, corrupt, measure_robustness
+
+    with stoppable():
+        run, data, model, device = _load(run_id)
+        if not isinstance(model.task, Classifier) or not data.spec.is_image:
+            raise UserError(f"robustness: true: run {run.id} doesn't classify images")
+        _, probabilities = measure(model, data.val_dataloader()[0], device)
+        images, targets, indices = data.val.inputs, data.val.targets, data.val.indices
+        error = multiclass_calibration_error(
+            torch.from_numpy(probabilities), torch.from_numpy(targets), data.spec.num_outputs
+        ).item()
+        curves = measure_robustness(model, images, targets, indices, device)
+        for name, curve in curves.items():
+            for step, accuracy in enumerate(curve.accuracies):
+                run.log_metrics({f"robustness/{name}": accuracy}, step)
+        areas = {f"robustness/{name}_area": curve.area for name, curve in curves.items()}
+        run.log_metrics({**areas, "calibration/error": error}, step=0)
+        shown = {
+            name: [corrupt(images[:1], indices[:1], name, amount)[0] for amount in each.amounts]
+            for name, each in CORRUPTIONS.items()
+        }
+        amounts = {name: each.amounts for name, each in CORRUPTIONS.items()}
+        units = {name: each.unit for name, each in CORRUPTIONS.items()}
+        drawn = {name: {"": [(c.amounts, c.accuracies)]} for name, c in curves.items()}
+        predicted, confidences = probabilities.argmax(1), probabilities.max(1)
+        run.log_figures(
+            [
+                ("robustness", figures.robustness_curves(drawn, units)),
+                ("corruptions", figures.corruption_sheet(shown, amounts)),
+                ("reliability", figures.reliability(confidences, predicted == targets, error)),
+            ]
+        )
+    return Robustness(run.id, len(targets), curves, error)
+
+
+def _load(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
+    """A finished run, its data, its best model, and the device to measure on."""
+    from project.config import build_data
+    from project.fit import choose_devices
+    from project.report import load_best
+    from project.tracking.run import check_same_data, find_run
+
+    run = find_run(run_id)
+    status = run.mlflow_run.info.status
+    if status != "FINISHED":
+        raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
+    if not run.best_checkpoint.exists():
+        raise UserError(f"run: {run.id}: {run.best_checkpoint} is missing: expected its weights")
+    config = run.config()
+    data = build_data(config)
+    check_same_data(run, data)
+    model = load_best(run, config, data.spec)
+    settings = config.trainer.model_copy(
+        update={"devices": 1, "accelerator": "auto", "precision": "auto"}
+    )
+    return run, data, model, choose_devices(settings).torch_device
+
+
 def main(arguments: Sequence[str]) -> None:
     """Evaluates the run of a command line and prints the result."""
-    run_id = ""
+    given = dict.fromkeys(("run", "robustness"), "")
     for argument in arguments:
-        key, _, run_id = argument.partition("=")
-        if key != "run" or not run_id:
-            raise UserError(f"{argument}: expected run=<run id>, or run=last")
-    if not run_id:
+        key, _, text = argument.partition("=")
+        if key not in given or not text:
+            raise UserError(f"{argument}: expected run=<run id>, run=last or robustness=true")
+        given[key] = text
+    if not given["run"]:
         raise UserError("run: missing: expected run=<run id>, or run=last")
-    result = evaluate(run_id)
+    if given["robustness"] not in ("", "true", "false"):
+        raise UserError(f"robustness: {given['robustness']}: expected true or false")
+    if given["robustness"] == "true":
+        _show_robustness(evaluate_robustness(given["run"]))
+        return
+    result = evaluate(given["run"])
     print(f"test set of {result.num_samples} samples, run {result.run_id}")
     for name, value in result.metrics.items():
         interval = ""
@@ -105,6 +196,24 @@ def main(arguments: Sequence[str]) -> None:
         print(f"  test/{name} {value:.4f}{interval}")
     times = "the first time" if result.num_openings == 1 else f"{result.num_openings} times"
     print(f"this test set has now been opened {times}: each further choice by it biases it more")
+
+
+def _show_robustness(result: Robustness) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from project.robustness import CORRUPTIONS
+
+    title = f"val/accuracy of run {result.run_id} on {result.num_samples} changed images"
+    table = Table(title=title, title_justify="left")
+    for name in ("change", "least to greatest amount", "area under the curve"):
+        table.add_column(name)
+    for name, curve in result.curves.items():
+        accuracies = "  ".join(f"{value:.3f}" for value in curve.accuracies)
+        last = f"to {curve.amounts[-1]:g} {CORRUPTIONS[name].unit}"
+        table.add_row(f"{name}, {last}", accuracies, f"{curve.area:.3f}")
+    Console(width=120).print(table)
+    print(f"expected calibration error {result.calibration_error:.4f}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,12 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 
+def say(line: str) -> None:
+    """Prints a line to stderr, above the bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
 class Progress(Callback):
     """Prints to stderr.
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from matplotlib.tri import Triangulation
+from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 from project.figures.style import MARK, TRAIN, VAL, clean, new_figure
 from project.types import Array
@@ -141,8 +141,13 @@ def contour(trials: Sequence[Trial], x: str, y: str, logs: set[str], metric: str
     )
     if len(complete):
         if _spans_a_plane(np.column_stack(scaled)) and scores.min() < scores.max():
-            between = Triangulation(at[:, 0], at[:, 1], Triangulation(*scaled).triangles)
-            axes.tricontourf(between, scores, levels=12, cmap="viridis", alpha=0.6)
+            between = LinearTriInterpolator(Triangulation(*scaled), scores)
+            lines = [np.linspace(part.min(), part.max(), 200) for part in scaled]
+            ticks = [
+                np.exp(line) if key in logs else line
+                for key, line in zip((x, y), lines, strict=True)
+            ]
+            axes.contourf(*ticks, between(*np.meshgrid(*lines)), 12, cmap="viridis", alpha=0.6)
         dots = axes.scatter(
             at[:, 0], at[:, 1], c=scores, cmap="viridis", edgecolors="black", label="complete"
         )

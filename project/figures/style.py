@@ -9,6 +9,9 @@ from project.types import Array
 
 TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: told apart by the colour-blind
 
+# The same palette, for as many variants as a figure can hold.
+COLOURS = (TRAIN, VAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", MARK, "#882255", "#999933")
+
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches, which needs no display and is laid out by itself."""

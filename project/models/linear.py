@@ -1,27 +1,46 @@
 """Linear regression; on classes, multinomial logistic regression."""
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from project.models.base import Model
+from project.models.base import Batch, Model
 from project.types import Spec
+
+MAX_LOGGED = 16  # parameters up to which each is logged at every step
 
 
 class Linear(Model):
-    """One linear layer on the standardised inputs, from zero: gradient descent starts at y = mean.
+    """One linear layer; a small one logs its parameters, so that they are seen to converge.
 
     Args:
         spec: of the data.
+        standardise: the inputs; raw ones make a loss surface on which descent is slower.
+        start: first value of each weight and bias; with 0 descent starts at y = mean.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, standardise: bool = True, start: float = 0.0) -> None:
         super().__init__(spec)
+        self.standardise = standardise
         self.fc = nn.Linear(math.prod(spec.shape), spec.num_outputs)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        nn.init.constant_(self.fc.weight, start)
+        nn.init.constant_(self.fc.bias, start)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What is weighted, (B, features), of raw inputs, (B, H, W, C) or (B, F)."""
+        return (self.scale(inputs) if self.standardise else inputs.float()).flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""
-        outputs: Tensor = self.fc(self.scale(inputs).flatten(1))
+        outputs: Tensor = self.fc(self.features(inputs))
         return outputs
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Adds the parameters to the metrics of the step: ``weight/0``, ``weight/1``, ``bias``."""
+        if self.fc.weight.numel() + 1 <= MAX_LOGGED:
+            values = torch.cat([self.fc.weight.detach().flatten(), self.fc.bias.detach()])
+            names = [*(f"weight/{i}" for i in range(self.fc.in_features)), "bias"]
+            self._step |= dict(zip(names, values, strict=True))
+        super().on_train_batch_end(outputs, batch, batch_idx)

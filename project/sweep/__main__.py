@@ -29,10 +29,17 @@ def main(arguments: Sequence[str]) -> None:
     """Searches by the arguments of a command line and prints the winner."""
     start_importing()  # beside the imports of this process
     from project.pool import Pool, choose_workers
+    from project.progress import say
     from project.sweep.figures import log_trials
     from project.sweep.search import open_search
-    from project.sweep.winner import close_abandoned, find_winner, log_winner, show, train_command
-    from project.tracking.group import closing
+    from project.sweep.winner import (
+        close_abandoned_runs,
+        find_winner,
+        log_winner,
+        show,
+        train_command,
+    )
+    from project.tracking.group import opened
 
     with stoppable():
         overrides = list(arguments)
@@ -41,12 +48,12 @@ def main(arguments: Sequence[str]) -> None:
             settings.workers, config.trainer, settings.devices_per_trial
         )
         search = open_search(config, settings, tree, devices)
-        with closing(search.parent):
+        with opened(search.parent):
             search.release_orphans()
-            close_abandoned(search)
+            close_abandoned_runs(search)
             left = max(0, search.study.num_trials - len(search.finished()))
             num_workers = max(1, min(num_workers, max(left, settings.top_k * settings.seeds)))
-            search.say(
+            say(
                 f"study {search.study.name}: {left} of {search.study.num_trials} trials to do, "
                 f"{num_workers} workers with {devices} each"
             )

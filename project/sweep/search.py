@@ -17,6 +17,7 @@ from project.data.module import DataModule
 from project.errors import UserError
 from project.fit import Devices, make_model
 from project.pool import Job, Outcome, Pool
+from project.progress import say
 from project.sweep.space import Space, check_space, parse
 from project.sweep.study import PrunerName, SamplerName, Study, default_storage, open_storage
 from project.tracking import group
@@ -113,7 +114,7 @@ class Search:
                 others = len(self.study.trials(TrialState.RUNNING))
                 if not others or time.monotonic() > self._deadline:
                     break
-                self.say(f"waiting for {others} trials of other processes")
+                say(f"waiting for {others} trials of other processes")
                 time.sleep(2)
                 self._tick([])
         except BaseException:
@@ -195,7 +196,7 @@ class Search:
         if outcome.status == "lost" and self._can_go_on(number, outcome.exit_code):
             self._close_run(number, f"interrupted: {reason}")
             self.study.release(number)
-            self.say(f"trial {number:3d}  interrupted ({reason}), it is taken up again")
+            say(f"trial {number:3d}  interrupted ({reason}), it is taken up again")
             return
         if outcome.result is not None:
             score = outcome.result.score
@@ -214,9 +215,7 @@ class Search:
         values = "  ".join(
             f"{key.rpartition('.')[2]} {short(value)}" for key, value in trial.params.items()
         )
-        self.say(
-            f"trial {number:3d}  {what:27}  {outcome.seconds:4.0f} s  {values}  {self._progress()}"
-        )
+        say(f"trial {number:3d}  {what:27}  {outcome.seconds:4.0f} s  {values}  {self._progress()}")
 
     def _can_go_on(self, number: int, exit_code: int | None) -> bool:
         """Whether a trial whose process died was interrupted, rather than the cause of it."""
@@ -255,13 +254,6 @@ class Search:
         seconds = (time.monotonic() - self._started) / max(1, here) * left
         eta = f", {int(seconds) // 60}:{int(seconds) % 60:02d} left" if left > 0 else ""
         return f"[{leader}{num_finished}/{self.study.num_trials}{eta}]"
-
-    def say(self, line: str) -> None:
-        """Prints a line to stderr, above the bar if there is one."""
-        if self._bar is not None and not self._bar.disable:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
 
 
 def open_search(
@@ -335,7 +327,7 @@ def _check_same_search(study: Study, config: Config, data: DataModule, space: Sp
 
 
 def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -> Run:
-    """The study's run in MLflow, which is RUNNING from now on."""
+    """The study's run in MLflow, made on first use."""
     known = study.attributes.get("parent")
     if known is None:
         tags = {
@@ -356,9 +348,7 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
         parent.log_text(json.dumps(space.describe(), indent=2), "space.json")
         study.note("parent", parent.id)
         return parent
-    parent = group.find_parent(str(known))
-    parent.client.update_run(parent.id, status="RUNNING")
-    return parent
+    return group.find_parent(str(known))
 
 
 def short(value: Any) -> str:

@@ -18,7 +18,9 @@ from rich.table import Table
 from project.config import Config, check
 from project.errors import TrainingError
 from project.evaluate import evaluate
+from project.nested import close_abandoned, train_nested
 from project.pool import Job, Outcome, Pool
+from project.progress import say
 from project.statistics import Estimate, estimate, paired_difference
 from project.sweep.search import Search, short
 from project.tracking import group
@@ -129,45 +131,16 @@ def _train_again(
 ) -> list[Setting]:
     # Not the search's own seed, of which the best have had the luck.
     seeds = [(search.config.seed + 1 + index) % 2**32 for index in range(num_seeds)]
-    done = _retrained(search)
-    jobs = []
-    for seed in seeds:  # of all settings first one seed, then the next
-        for trial in trials:
-            before = done.get((trial.number, seed))
-            if before is None or before.status != "FINISHED":
-                jobs.append(_job(search, trial, seed, before.id if before else None))
-    losses: dict[Any, int] = {}
-    waiting = list(jobs)
-
-    def end(job: Job, outcome: Outcome) -> None:
-        name = job.tags["mlflow.runName"]
-        if outcome.result is not None:
-            search.say(
-                f"{name}  {search.score_name} {outcome.result.score:.4f}  {outcome.seconds:.0f} s"
-            )
-        elif outcome.status == "lost" and losses.setdefault(job.name, 0) < 2:
-            losses[job.name] += 1
-            before = _retrained(search).get(job.name)
-            if before is not None:
-                group.close(before.id, "KILLED", f"interrupted: {outcome.reason}")
-            waiting.append(replace(job, resume=before.id if before else None))
-        elif outcome.status != "stopped":
-            search.say(f"{name}  failed: {outcome.reason}")
-
-    if jobs:
-        search.say(f"training the best {len(trials)} settings again, {num_seeds} fresh seeds each")
-    try:
-        pool.run(lambda: waiting.pop(0) if waiting else None, end)
-    except BaseException:
-        pool.stop(end)
-        raise
-    done = _retrained(search)
+    # Of all settings first one seed, then the next.
+    jobs = [_job(search, trial, seed) for seed in seeds for trial in trials]
+    what = f"the best {len(trials)} settings again, {num_seeds} fresh seeds each"
+    done = train_nested(pool, jobs, lambda: _retrained(search), what)
     settings = []
     for trial in trials:
         runs = [done.get((trial.number, seed)) for seed in seeds]
         finished = [run for run in runs if run is not None and run.status == "FINISHED"]
         if len(finished) < num_seeds:
-            search.say(f"trial {trial.number} is left out: it failed with another seed")
+            say(f"trial {trial.number} is left out: it failed with another seed")
             continue
         scores = tuple(run.metrics[f"best/{search.score_name}"] for run in finished)
         settings.append(Setting(trial, scores, tuple(run.id for run in finished)))
@@ -176,7 +149,7 @@ def _train_again(
     return settings
 
 
-def _job(search: Search, trial: FrozenTrial, seed: int, resume: str | None) -> Job:
+def _job(search: Search, trial: FrozenTrial, seed: int) -> Job:
     config = search.space.apply(search.config, trial.params)
     return Job(
         name=(trial.number, seed),
@@ -188,7 +161,6 @@ def _job(search: Search, trial: FrozenTrial, seed: int, resume: str | None) -> J
             "sweep.retrain": str(trial.number),
             "sweep.seed": str(seed),
         },
-        resume=resume,
     )
 
 
@@ -218,13 +190,11 @@ def _finish(search: Search, pool: Pool, trial: FrozenTrial) -> Setting:
     return Setting(trial, (), (run_id,))
 
 
-def close_abandoned(search: Search) -> None:
+def close_abandoned_runs(search: Search) -> None:
     """Closes runs with fresh seeds that a killed process has left RUNNING."""
     with search.study.lock("winner", timeout=0) as is_mine:  # else another is training them
         if is_mine:
-            for run in _retrained(search).values():
-                if run.status == "RUNNING":
-                    group.close(run.id, "KILLED", "interrupted: its process is gone")
+            close_abandoned(_retrained(search))
 
 
 def log_winner(search: Search, winner: Winner, command: str) -> None:

@@ -68,6 +68,14 @@ def find_parent(run_id: str) -> Run:
     return parent
 
 
+def find_by_tags(tags: Mapping[str, str]) -> Run | None:
+    """The latest run with all of these tags, unless it was deleted."""
+    client, experiment_id = open_store()
+    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = client.search_runs([experiment_id], query, order_by=["start_time DESC"], max_results=1)
+    return Run(found[0].info.run_id) if found else None
+
+
 def children(parent: Run, tags: Mapping[str, str] | None = None) -> list[Child]:
     """The runs nested under a parent, oldest first.
 
@@ -95,8 +103,11 @@ def children(parent: Run, tags: Mapping[str, str] | None = None) -> list[Child]:
 
 
 @contextmanager
-def closing(parent: Run) -> Iterator[None]:
-    """Says in MLflow how the parent has ended, when the context does."""
+def opened(parent: Run) -> Iterator[None]:
+    """In the context the parent is RUNNING; MLflow is told how it ended when the context does."""
+    parent.client.update_run(parent.id, status="RUNNING")
+    if "failure" in parent.mlflow_run.data.tags:  # of an earlier start
+        parent.client.delete_tag(parent.id, "failure")
     try:
         yield
     except BaseException as error:

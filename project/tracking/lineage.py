@@ -1,6 +1,7 @@
 """Where a run comes from: code, packages, command line and data."""
 
 import getpass
+import hashlib
 import os
 import re
 import shlex
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 from mlflow.data.numpy_dataset import from_numpy
@@ -72,6 +73,17 @@ def uncommitted() -> str:
         if small:
             git("add", "--intent-to-add", "--", *small, index=index)
         return git("diff", "HEAD", "--binary", index=index)
+
+
+@cache
+def source_hash() -> str:
+    """SHA-256 over the code that decides the numbers of a run, and the version of torch."""
+    files = [*ROOT.glob("project/*.py"), *ROOT.glob("project/models/*.py")]
+    files += ROOT.glob("project/data/*.py")
+    digest = hashlib.sha256(version("torch").encode())
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 @cache

@@ -1,0 +1,1 @@
+"""A comparison: variants times seeds, claims about them, and a verdict on each."""

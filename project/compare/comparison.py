@@ -1,0 +1,176 @@
+"""Does a comparison: trains what isn't trained yet, measures, judges and reports."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+
+from project.compare.claims import Verdict, judge
+from project.compare.lesson import Lesson, Planned
+from project.compare.trained import Runs, Trained
+from project.config import build_data
+from project.data.module import DataModule
+from project.errors import TrainingError, UserError
+from project.evaluate import evaluate
+from project.fit import Devices
+from project.nested import close_abandoned, train_nested
+from project.pool import Job, Pool
+from project.tracking import group
+from project.tracking.group import Child
+from project.tracking.run import Run
+from project.tracking.store import store_folder
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        lesson: that was compared.
+        parent: its run in MLflow.
+        runs: finished, by variant.
+        values: by metric, variant and seed.
+        verdicts: one a claim.
+        failures: why a run has failed, by variant and seed.
+    """
+
+    lesson: Lesson
+    parent: Run
+    runs: Runs
+    values: Mapping[str, Mapping[str, Mapping[int, float]]]
+    verdicts: tuple[Verdict, ...]
+    failures: Mapping[tuple[str, int], str]
+
+
+@contextmanager
+def open_parent(lesson: Lesson) -> Iterator[Run]:
+    """The comparison's run in MLflow, made on first use, which is RUNNING in the context.
+
+    Raises:
+        UserError: another process is doing this comparison.
+    """
+    tags = {"compare.name": lesson.name}
+    lock = FileLock(store_folder() / f".compare.{lesson.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"lesson: {lesson.name}: another process is comparing it now") from None
+    with lock:
+        parent = group.find_by_tags(tags)
+        if parent is None:
+            parent = group.create_parent(lesson.name, tags)
+        with group.opened(parent):
+            yield parent
+
+
+def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Comparison:
+    """Trains what isn't trained yet, measures and judges.
+
+    Args:
+        lesson: to be compared.
+        parent: its run.
+        pool: of workers.
+        devices: of a run.
+
+    Raises:
+        TrainingError: no run was finished.
+    """
+
+    def find() -> dict[str, Child]:
+        return {
+            run.tags["compare.key"]: run
+            for run in group.children(parent)
+            if "compare.key" in run.tags
+        }
+
+    close_abandoned(find())
+    jobs = [_job(planned, parent, devices) for planned in lesson.runs]
+    runs: dict[str, list[Trained]] = {variant: [] for variant in lesson.variants}
+    what = f"{len(runs)} variants, {len(lesson.seeds)} seeds each"
+    done = train_nested(pool, jobs, find, what)
+    failures = {}
+    like = None
+    for planned in lesson.runs:
+        child = done.get(planned.key)
+        if child is None or child.status != "FINISHED":
+            reason = child.tags.get("failure", child.status) if child else "it was not begun"
+            failures[planned.variant, planned.seed] = reason
+            continue
+        data = build_data(planned.config, like)
+        like = planned.config, data
+        runs[planned.variant].append(_trained(planned, child, data))
+    if not any(runs.values()):
+        raise TrainingError(f"{lesson.name}: no run was finished: {next(iter(failures.values()))}")
+    _add_measures(lesson, runs)
+    if lesson.file.final:
+        _open_test(runs)
+    values = {
+        metric: {
+            variant: {
+                trained.seed: trained.metrics[metric]
+                for trained in of_variant
+                if metric in trained.metrics
+            }
+            for variant, of_variant in runs.items()
+        }
+        for metric in lesson.file.measure
+    }
+    num_seeds = len(lesson.seeds)
+    verdicts = tuple(judge(claim, values[claim.metric], num_seeds) for claim in lesson.claims)
+    return Comparison(lesson, parent, runs, values, verdicts, failures)
+
+
+def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
+    config = planned.config.model_dump()
+    config["trainer"]["devices"] = devices.count
+    return Job(
+        name=planned.key,
+        config=config,
+        tags={
+            group.PARENT: parent.id,
+            "mlflow.runName": f"{planned.variant}, seed {planned.seed}",
+            "compare.variant": planned.variant,
+            "compare.seed": str(planned.seed),
+            "compare.key": planned.key,
+        },
+        brief=True,
+    )
+
+
+def _trained(planned: Planned, child: Child, data: DataModule) -> Trained:
+    run = Run(child.id)
+    return Trained(planned.variant, planned.seed, run, run.config(), data, dict(child.metrics))
+
+
+def _add_measures(lesson: Lesson, runs: Runs) -> None:
+    """Measures what the lesson adds, once a run: it is logged there."""
+    for of_variant in runs.values():
+        for trained in of_variant:
+            if all(name in trained.metrics for name in lesson.analysis.measures):
+                continue
+            found = dict(lesson.analysis.measure(trained))
+            trained.run.log_metrics(found, step=0)
+            trained.metrics |= found
+
+
+def _open_test(runs: Runs) -> None:
+    """Opens the test set once for each variant and split, for the run that is best on val."""
+    for of_variant in runs.values():
+        by_split: dict[str, list[Trained]] = {}
+        for trained in of_variant:
+            by_split.setdefault(trained.data.fingerprint, []).append(trained)
+        for of_split in by_split.values():
+            task = of_split[0].model.task
+            sign = 1 if task.mode == "max" else -1
+            best = max(of_split, key=lambda t: sign * t.metrics[f"best/{t.model.task.score}"])
+            if any(name.startswith("test/") for t in of_split for name in t.metrics):
+                continue  # opened by an earlier start
+            result = evaluate(best.run.id)
+            best.metrics |= {f"test/{name}": value for name, value in result.metrics.items()}
+
+
+def as_json(comparison: Comparison) -> str:
+    """All values, by metric, variant and seed."""
+    return json.dumps(comparison.values, indent=2)

@@ -1,0 +1,90 @@
+"""Figures of a comparison: what was measured of each variant, over seeds and over epochs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from project.figures.style import COLOURS, clean, new_figure
+from project.statistics import estimate
+from project.types import Array
+
+Curve = tuple[Array, Array]  # x and y
+
+
+def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """A dot for each seed, the mean and its 95 % interval: a panel for each metric.
+
+    Args:
+        values: by metric and variant, one a seed.
+    """
+    columns = min(3, len(values))
+    rows = -(-len(values) // columns)
+    variants = list(next(iter(values.values())))
+    # Names of variants stand beside the first panel of a row only.
+    beside = 0.08 * max(len(variant) for variant in variants)
+    figure = new_figure(2.7 * columns + beside, rows * (0.9 + 0.34 * len(variants)))
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, (metric, by_variant) in zip(panels.ravel(), values.items(), strict=False):
+        for place, found in enumerate(by_variant.values()):
+            finite = [value for value in found if np.isfinite(value)]
+            if not finite:
+                continue
+            colour = COLOURS[place % len(COLOURS)]
+            sure = estimate(finite)
+            axes.plot(finite, [place] * len(finite), "o", color=colour, alpha=0.45, markersize=5)
+            axes.plot(sure.mean, place, "|", color=colour, markersize=16, markeredgewidth=2.5)
+            if len(finite) > 1:
+                axes.plot([sure.low, sure.high], [place, place], color=colour, linewidth=2)
+        axes.set_xlabel(metric)
+        axes.set_yticks(range(len(variants)), variants)
+        axes.set_ylim(len(variants) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        clean(axes)
+    for axes in panels.ravel()[len(values) :]:
+        axes.axis("off")
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch", log: bool = False
+) -> Figure:
+    """Mean over seeds, and the range of the seeds as a band: a panel for each metric.
+
+    Args:
+        panels: by metric and variant, a curve a seed.
+        x_label: of all panels.
+        log: whether the values are drawn on a logarithmic scale.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(max(6.0, 3.7 * columns), 2.9 * rows + 0.5)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (metric, by_variant) in zip(grid, panels.items(), strict=False):
+        for place, (variant, found) in enumerate(by_variant.items()):
+            if not found:
+                continue
+            # Runs that stopped early end where they end.
+            length = max(len(x) for x, _ in found)
+            x = max((x for x, _ in found), key=len)
+            padded = np.full((len(found), length), np.nan)
+            for row, (_, y) in zip(padded, found, strict=True):
+                row[: len(y)] = y
+            colour = COLOURS[place % len(COLOURS)]
+            axes.plot(x, np.nanmean(padded, axis=0), color=colour, label=variant, linewidth=1.6)
+            if len(found) > 1:
+                low, high = np.nanmin(padded, axis=0), np.nanmax(padded, axis=0)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(metric)
+        if log:
+            axes.set_yscale("log")
+        clean(axes)
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False
+    )
+    return figure

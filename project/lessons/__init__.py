@@ -1,0 +1,1 @@
+"""What the shipped lessons add to their comparisons: measures and figures."""
