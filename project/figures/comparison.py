@@ -48,14 +48,13 @@ def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 
 def curves(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch", log: bool = False
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch"
 ) -> Figure:
     """Mean over seeds, and the range of the seeds as a band: a panel for each metric.
 
     Args:
         panels: by metric and variant, a curve a seed.
         x_label: of all panels.
-        log: whether the values are drawn on a logarithmic scale.
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -78,7 +77,8 @@ def curves(
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xlabel(x_label)
         axes.set_ylabel(metric)
-        if log:
+        values = np.concatenate([y for found in by_variant.values() for _, y in found])
+        if values.min() > 0 and values.max() > 100 * values.min():
             axes.set_yscale("log")
         clean(axes)
     for axes in grid[len(panels) :]:

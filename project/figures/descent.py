@@ -23,9 +23,9 @@ def fitted_line(points: Curve, grid: Array, descended: Array, exact: Array) -> F
     """
     figure = new_figure(5.6, 3.8)
     axes = figure.subplots()
-    axes.plot(*points, ".", color=MARK, alpha=0.5, label="training points")
-    axes.plot(grid, exact, "-", color=TRAIN, linewidth=4, alpha=0.4, label="closed form")
-    axes.plot(grid, descended, "--", color=VAL, label="gradient descent")
+    axes.plot(*points, ".", color=MARK, alpha=0.35, label="training points")
+    axes.plot(grid, exact, "-", color=TRAIN, linewidth=6, alpha=0.5, label="closed form", zorder=3)
+    axes.plot(grid, descended, "--", color=VAL, label="gradient descent", zorder=4)
     axes.set_xlabel("x")
     axes.set_ylabel("y")
     axes.legend(frameon=False)

@@ -37,23 +37,28 @@ def learning_curves(curves: dict[str, tuple[Array, Array]], best_epoch: int) -> 
 
 
 def augmentation_sheet(
-    before: Array, after: Sequence[Array], labels: Sequence[str], max_samples: int = 8
+    before: Array,
+    after: Sequence[Array],
+    labels: Sequence[str],
+    max_samples: int = 8,
+    rows: Sequence[str] = (),
 ) -> Figure:
     """Shows samples as they are and below them as several epochs see them.
 
     Args:
         before: (N, H, W, C) uint8.
         after: the same samples in further epochs, each (N, H, W, C) uint8.
-        labels: a name for each sample.
+        labels: a name for each sample; none for no names.
         max_samples: columns of the sheet.
+        rows: their names; by default the epochs.
     """
     num_samples = min(max_samples, len(before))
-    rows = [before, *after]
-    figure, cells = grid(len(rows) * num_samples, num_samples)
-    for row, images in enumerate(rows):
+    names = rows or ["as it is", *(f"epoch {n}" for n in range(1, len(after) + 1))]
+    figure, cells = grid((1 + len(after)) * num_samples, num_samples)
+    for row, images in enumerate([before, *after]):
         for column in range(num_samples):
             axes = cells[row * num_samples + column]
-            show_image(axes, images[column], labels[column] if row == 0 else "")
+            show_image(axes, images[column], labels[column] if labels and row == 0 else "")
             if column == 0:
-                axes.set_ylabel("as it is" if row == 0 else f"epoch {row}", fontsize=8)
+                axes.set_ylabel(names[row], fontsize=8)
     return figure

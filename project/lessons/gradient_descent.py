@@ -27,9 +27,10 @@ def measure(trained: Trained) -> dict[str, float]:
     """Where descent ended, how the loss has changed, and its lr as a share of the limit."""
     squares, path = _path(trained)
     excess = squares.loss(path) - squares.loss(squares.solution)
+    # As a logarithm: the ratio itself scatters over orders of magnitude.
     return {
         "descent/distance": float(np.abs(path[-1] - squares.solution).max()),
-        "descent/excess_ratio": float(excess[-1] / excess[0]),
+        "descent/log10_excess_ratio": float(np.log10(max(excess[-1], 1e-16) / excess[0])),
         "descent/lr_over_limit": trained.config.optimizer["lr"] / squares.largest_lr,
     }
 
@@ -68,7 +69,10 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         "learning_rates",
         descent.learning_rates(
             {name: trained.config.optimizer["lr"] for name, trained in plain.items()},
-            {name: trained.metrics["descent/excess_ratio"] for name, trained in plain.items()},
+            {
+                name: 10 ** trained.metrics["descent/log10_excess_ratio"]
+                for name, trained in plain.items()
+            },
             squares.largest_lr,
         ),
         "Plain gradient descent: what became of the excess loss, by learning rate. Right of the "
@@ -104,5 +108,5 @@ def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array
 
 
 ANALYSIS = Analysis(
-    ("descent/distance", "descent/excess_ratio", "descent/lr_over_limit"), measure, figures
+    ("descent/distance", "descent/log10_excess_ratio", "descent/lr_over_limit"), measure, figures
 )

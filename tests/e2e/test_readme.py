@@ -49,7 +49,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = Path(sys.executable).parent / name
         wrapper.write_text(f'#!/bin/sh\nexec "{target}" "$@"\n')
         wrapper.chmod(0o755)
-    for stamp in (".installed", ".installed-dev"):
+    for stamp in (".installed", ".installed-dev", ".installed-onnx"):
         (folder / ".venv" / stamp).touch()
     return folder
 
