@@ -47,9 +47,7 @@ def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     return figure
 
 
-def curves(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch"
-) -> Figure:
+def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch") -> Figure:
     """Mean over seeds, and the range of the seeds as a band: a panel for each metric.
 
     Args:
