@@ -103,9 +103,9 @@ def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Compar
         runs[planned.variant].append(_trained(planned, child, data))
     if not any(runs.values()):
         raise TrainingError(f"{lesson.name}: no run was finished: {next(iter(failures.values()))}")
-    _add_measures(lesson, runs)
     if lesson.file.final:
         _open_test(runs)
+    _add_measures(lesson, runs)
     values = {
         metric: {
             variant: {

@@ -15,9 +15,9 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     rows, names = [], []
     before = None
     for variant, of_variant in runs.items():
-        if not of_variant or of_variant[0].data.augment is None:
+        data = of_variant[0].data if of_variant else None
+        if data is None or data.augment is None:
             continue
-        data = of_variant[0].data
         before, indices = data.train.inputs[:NUM_SHOWN], data.train.indices[:NUM_SHOWN]
         rows.append(data.augment(before, 0, indices))
         names.append(variant)
