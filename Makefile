@@ -56,7 +56,7 @@ sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; again
 compare: $(VENV)/.installed-onnx  ## compare variants over seeds: LESSON=<name>|<file.yaml>; again to go on
 	@$(RUN_PYTHON) -m project.compare lesson=$(LESSON) $(OVERRIDES)
 
-lessons: $(VENV)/.installed-onnx  ## all lessons, one after another, about 15 minutes on 2 cores
+lessons: $(VENV)/.installed-onnx  ## all lessons, one after another, about 5 minutes on 2 cores
 	@for file in conf/lesson/*.yaml; do \
 		$(RUN_PYTHON) -m project.compare lesson=$$(basename $$file .yaml) $(OVERRIDES) || exit; done
 

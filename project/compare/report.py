@@ -88,7 +88,7 @@ def show(comparison: Comparison, path: Path) -> None:
     table = Table(title=lesson.file.title, title_justify="left")
     table.add_column("variant")
     for metric in lesson.file.measure:
-        table.add_column(metric, justify="right")
+        table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
     for variant in comparison.runs:
         cells = [_cell(_estimate(comparison, metric, variant)) for metric in lesson.file.measure]
         table.add_row(variant, *(f"{c.mean}\n{c.interval}".strip() if c else "" for c in cells))
