@@ -144,6 +144,8 @@ def read_lesson(name: str, overrides: Sequence[str] = ()) -> Lesson:
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds: {seeds}: expected one or more, each once")
     variants = dict(_variants(file, name_of(node["data"])))
+    if not variants:
+        raise UserError("variants: there are none: expected names and their overrides, or a grid")
     analysis = _find_analysis(path)
     claims = tuple(parse_claim(text, list(variants), file.measure) for text in file.claims)
     runs, known = _plan(base, variants, seeds, file.final)
@@ -198,8 +200,6 @@ def _plan(
     base: Sequence[str], variants: Mapping[str, list[str]], seeds: Sequence[int], final: bool
 ) -> tuple[list[Planned], dict[str, set[str]]]:
     """The runs of all seeds and variants, and the metrics that each variant has."""
-    if not variants:
-        raise UserError("variants: there are none: expected names and their overrides, or a grid")
     runs, known = [], dict[str, set[str]]()
     same: dict[str, str] = {}
     like: tuple[Config, DataModule] | None = None

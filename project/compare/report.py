@@ -3,12 +3,14 @@
 import base64
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -159,6 +161,7 @@ def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
     lesson = comparison.lesson
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+    environment.filters["code"] = _mark_code
     rows = [
         {
             "variant": variant,
@@ -185,6 +188,11 @@ def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
         commit=commit()[:12],
         fingerprints=sorted(fingerprints),
     )
+
+
+def _mark_code(text: str) -> Markup:
+    """Escapes a text of a lesson; what stands in backticks becomes code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _encode(figure: Figure) -> str:

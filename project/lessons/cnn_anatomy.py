@@ -98,7 +98,12 @@ def measure(trained: Trained) -> dict[str, float]:
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Filters, the way of one image through the blocks, receptive fields, Grad-CAM."""
-    found = {variant: of_variant[0] for variant, of_variant in runs.items() if of_variant}
+    # Of each variant the run that makes the most mistakes: they are to be looked at too.
+    found = {
+        variant: min(of_variant, key=lambda trained: trained.metrics["best/accuracy"])
+        for variant, of_variant in runs.items()
+        if of_variant
+    }
     deepest = max(found.values(), key=lambda trained: len(_cnn(trained).features))
     model, val = _cnn(deepest), deepest.data.val
     first = next(layer for layer in model.features if isinstance(layer, nn.Conv2d))
