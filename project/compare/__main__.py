@@ -20,15 +20,15 @@ from project.errors import UserError, stoppable
 
 def main(arguments: Sequence[str]) -> None:
     """Compares by the arguments of a command line and prints the verdicts."""
+    names = [line.removeprefix("lesson=") for line in arguments if line.startswith("lesson=")]
+    if not names or not names[-1]:
+        raise UserError("lesson: missing: expected a name of conf/lesson/, or a .yaml file")
     start_importing()  # beside the imports of this process
     from project.compare.comparison import compare, open_parent
     from project.compare.lesson import read_lesson
     from project.compare.report import report, show
     from project.pool import Pool, choose_workers
 
-    names = [line.removeprefix("lesson=") for line in arguments if line.startswith("lesson=")]
-    if not names or not names[-1]:
-        raise UserError("lesson: missing: expected a name of conf/lesson/, or a .yaml file")
     overrides = [line for line in arguments if not line.startswith("lesson=")]
     with stoppable():
         lesson = read_lesson(names[-1], overrides)

@@ -25,7 +25,11 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
-MINUTES = [line for line in COMMANDS if line == "make sweep" or "DATA=diabetes TRIALS" in line]
+MINUTES = [
+    line
+    for line in COMMANDS
+    if line in ("make sweep", "make lessons") or "DATA=diabetes TRIALS" in line or "LESSON" in line
+]
 
 
 def test_readme_runs_the_command_of_ci() -> None:
@@ -61,7 +65,7 @@ def run(clone: Path, line: str) -> "subprocess.CompletedProcess[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environment["PATH"] = f"{clone / '.venv' / 'bin'}:{environment['PATH']}"
     return subprocess.run(
-        line, shell=True, cwd=clone, env=environment, capture_output=True, text=True, timeout=200
+        line, shell=True, cwd=clone, env=environment, capture_output=True, text=True, timeout=900
     )
 
 
@@ -125,6 +129,23 @@ def test_the_example_augmentation_builds(clone: Path) -> None:
     done = run(clone, 'make train ARGS="augment=blur trainer.max_epochs=1"')
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(text)) == {"blur"}
+
+
+def test_the_example_question_is_answered(clone: Path) -> None:
+    text = next(block for block in blocks("yaml") if "question:" in block)
+    (clone / "mine.yaml").write_text(text)
+    arguments = "compare.seeds=3 trainer.max_epochs=1 data.limit_train=200"
+    done = run(clone, f'make compare LESSON=mine.yaml ARGS="{arguments}"')
+    assert done.returncode == 0, done.stderr
+    assert ": best/accuracy: wide > narrow (" in done.stdout
+    assert list((clone / "mlruns" / "reports").glob("mine-*.html"))
+
+
+def test_pictures_exist_and_are_small() -> None:
+    names = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(names) == 2
+    for name in names:
+        assert (project.ROOT / name).stat().st_size < 100_000
 
 
 def test_the_tree_names_what_is_there() -> None:
