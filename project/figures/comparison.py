@@ -74,6 +74,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "
                 low, high = np.nanmin(padded, axis=0), np.nanmax(padded, axis=0)
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(metric)
         values = np.concatenate([y for found in by_variant.values() for _, y in found])
         if values.min() > 0 and values.max() > 100 * values.min():

@@ -21,8 +21,8 @@ def robustness_curves(
         curves: by corruption and model, one a seed.
         units: of the amounts, by corruption.
     """
-    columns = min(4, len(curves))
-    rows = -(-len(curves) // columns)
+    rows = -(-len(curves) // 4)
+    columns = -(-len(curves) // rows)
     figure = new_figure(2.9 * columns, 2.5 * rows + 0.4)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, (name, by_model) in zip(panels, curves.items(), strict=False):
