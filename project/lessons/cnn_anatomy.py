@@ -25,14 +25,15 @@ def grad_cam(model: CNN, images: Tensor) -> tuple[Array, Array]:
     """Where in each image the predicted class is seen (https://arxiv.org/abs/1610.02391).
 
     Args:
-        model: that is looked into, at the end of its last block.
+        model: that is looked into at its last convolution, before the pooling behind it.
         images: (N, H, W, C) raw.
 
     Returns:
         (N, H, W) at least 0, and (N,) the predicted classes.
     """
-    maps = model.features(model.scale(images)).detach().requires_grad_()
-    outputs = model.head(maps)
+    *layers, pooling = model.features
+    maps = nn.Sequential(*layers)(model.scale(images)).detach().requires_grad_()
+    outputs = model.head(pooling(maps))
     predicted = outputs.argmax(1)
     score = outputs.gather(1, predicted[:, None]).sum()
     (gradient,) = torch.autograd.grad(score, maps)
