@@ -19,6 +19,7 @@ from project.nested import close_abandoned, train_nested
 from project.pool import Job, Pool
 from project.tracking import group
 from project.tracking.group import Child
+from project.tracking.lineage import source_hash
 from project.tracking.run import Run
 from project.tracking.store import store_folder
 
@@ -141,17 +142,21 @@ def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
 
 def _trained(planned: Planned, child: Child, data: DataModule) -> Trained:
     run = Run(child.id)
-    return Trained(planned.variant, planned.seed, run, run.config(), data, dict(child.metrics))
+    return Trained(planned.variant, planned.seed, run, run.config(), data, dict(child.metrics), child.tags)
 
 
 def _add_measures(lesson: Lesson, runs: Runs) -> None:
-    """Measures what the lesson adds, once a run: it is logged there."""
+    """Measures what the lesson adds, once a run: it is logged there, with the code's hash."""
+    if not lesson.analysis.measures:
+        return
+    code = source_hash("lessons")
     for of_variant in runs.values():
         for trained in of_variant:
-            if all(name in trained.metrics for name in lesson.analysis.measures):
+            if trained.tags.get("compare.measured_by") == code:
                 continue
             found = dict(lesson.analysis.measure(trained))
             trained.run.log_metrics(found, step=0)
+            trained.run.set_tags({"compare.measured_by": code})
             trained.metrics |= found
 
 

@@ -26,6 +26,7 @@ class Trained:
         config: of the run.
         data: of the run; its test split is sealed.
         metrics: the last value of each, by name.
+        tags: of the run.
     """
 
     variant: str
@@ -34,6 +35,7 @@ class Trained:
     config: Config
     data: DataModule
     metrics: dict[str, float]
+    tags: Mapping[str, str]
 
     @cached_property
     def model(self) -> Model:

@@ -76,13 +76,16 @@ def uncommitted() -> str:
 
 
 @cache
-def source_hash() -> str:
-    """SHA-256 over the code that decides the numbers of a run, and the version of torch."""
-    files = [*ROOT.glob("project/*.py"), *ROOT.glob("project/models/*.py")]
-    files += ROOT.glob("project/data/*.py")
+def source_hash(*packages: str) -> str:
+    """SHA-256 over the code that decides the numbers of a run, and the version of torch.
+
+    Args:
+        packages: further ones of this project, by name.
+    """
     digest = hashlib.sha256(version("torch").encode())
-    for file in sorted(files):
-        digest.update(file.read_bytes())
+    for package in (".", "models", "data", *packages):
+        for file in sorted((ROOT / "project" / package).glob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

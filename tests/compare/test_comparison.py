@@ -17,6 +17,7 @@ from conftest import use_store
 from scipy import stats
 
 import project
+from project.compare.__main__ import main
 from project.tracking.group import Child, children, find_by_tags, opened
 from project.tracking.run import Run
 
@@ -169,3 +170,25 @@ def test_a_parent_that_is_opened_again_forgets_its_failure(compared: tuple[Path,
         assert parent.mlflow_run.info.status == "RUNNING"
     assert parent.mlflow_run.info.status == "FINISHED"
     assert "failure" not in parent.mlflow_run.data.tags
+
+
+def test_measures_are_taken_again_when_their_code_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from project.compare import comparison
+
+    overrides = ("trainer.max_epochs=2", "compare.seeds=[1]")
+    with use_store(tmp_path):
+        main(["lesson=linear_regression", *overrides])
+        name = "linear_regression-trainer.max_epochs=2"
+        runs = children(parent_of(name))
+        values = [run.metrics["closed_form/difference"] for run in runs]
+        for run in runs:
+            Run(run.id).log_metrics({"closed_form/difference": -1.0}, step=0)
+        main(["lesson=linear_regression", *overrides])
+        found = [run.metrics["closed_form/difference"] for run in children(parent_of(name))]
+        assert found == [-1.0, -1.0]
+        monkeypatch.setattr(comparison, "source_hash", lambda *packages: "of changed code")
+        main(["lesson=linear_regression", *overrides])
+        found = [run.metrics["closed_form/difference"] for run in children(parent_of(name))]
+        assert found == pytest.approx(values)
