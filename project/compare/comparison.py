@@ -1,6 +1,5 @@
 """Does a comparison: trains what isn't trained yet, measures, judges and reports."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,8 +173,3 @@ def _open_test(runs: Runs) -> None:
                 continue  # opened by an earlier start
             result = evaluate(best.run.id)
             best.metrics |= {f"test/{name}": value for name, value in result.metrics.items()}
-
-
-def as_json(comparison: Comparison) -> str:
-    """All values, by metric, variant and seed."""
-    return json.dumps(comparison.values, indent=2)

@@ -188,7 +188,7 @@ def test_measures_are_taken_again_when_their_code_has_changed(
         main(["lesson=linear_regression", *overrides])
         found = [run.metrics["closed_form/difference"] for run in children(parent_of(name))]
         assert found == [-1.0, -1.0]
-        monkeypatch.setattr(comparison, "source_hash", lambda *packages: "of changed code")
+        monkeypatch.setattr(comparison, "source_hash", lambda *_: "of changed code")
         main(["lesson=linear_regression", *overrides])
         found = [run.metrics["closed_form/difference"] for run in children(parent_of(name))]
         assert found == pytest.approx(values)
