@@ -141,7 +141,8 @@ def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
 
 def _trained(planned: Planned, child: Child, data: DataModule) -> Trained:
     run = Run(child.id)
-    return Trained(planned.variant, planned.seed, run, run.config(), data, dict(child.metrics), child.tags)
+    metrics = dict(child.metrics)
+    return Trained(planned.variant, planned.seed, run, run.config(), data, metrics, child.tags)
 
 
 def _add_measures(lesson: Lesson, runs: Runs) -> None:
