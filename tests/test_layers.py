@@ -14,6 +14,8 @@ FORBIDDEN = {
     "figures": ("project.models", "project.data", "project.tracking", "project.config", "mlflow"),
     "tracking": ("project.models", "project.train", "project.fit", "project.report", "optuna"),
     "sweep": ("mlflow",),
+    "compare": ("mlflow", "optuna", "project.sweep", "project.lessons"),
+    "lessons": ("mlflow", "optuna", "project.sweep", "project.train", "project.fit"),
     ".": ("mlflow", "optuna"),
 }
 

@@ -6,7 +6,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from project.figures import classification, reconstruction, regression, training
+from project.figures import (
+    anatomy,
+    classification,
+    comparison,
+    descent,
+    graph,
+    latent,
+    overfitting,
+    reconstruction,
+    regression,
+    regularisation,
+    robustness,
+    training,
+)
+from project.robustness import CORRUPTIONS
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,6 +41,9 @@ def counts(num_classes: int) -> np.ndarray:
     return np.diag(np.full(num_classes, 95)) + RANDOM.integers(0, 3, (num_classes, num_classes))
 
 
+VARIANTS = [f"variant {n}" for n in range(8)]
+SPLITS = ("50/15/35", "60/10/30", "70/5/25")
+NODES = [(f"aten.operation_{n}", "s x 128 x 14 x 14") for n in range(17)]
 FIGURES = {
     "curves": lambda: training.learning_curves(
         {
@@ -63,6 +80,76 @@ FIGURES = {
         RANDOM.normal(150, 70, 60), RANDOM.normal(150, 70, 60)
     ),
     "reconstructions": lambda: reconstruction.reconstructions(images(12), images(12) / 255),
+    "measures": lambda: comparison.measures(
+        {
+            f"group/a measure number {n}": {v: list(RANDOM.random(5)) for v in VARIANTS}
+            for n in range(7)
+        }
+    ),
+    "measures without a value": lambda: comparison.measures(
+        {"val/loss": {"one": [], "two": [1.0]}}
+    ),
+    "curves of variants": lambda: comparison.curves(
+        {
+            name: {v: [(np.arange(1, 9), RANDOM.random(8)) for _ in range(3)] for v in VARIANTS}
+            for name in ("val/loss", "val/accuracy")
+        }
+    ),
+    "robustness": lambda: robustness.robustness_curves(
+        {
+            name: {v: [(each.amounts, list(RANDOM.random(5)))] * 2 for v in VARIANTS}
+            for name, each in CORRUPTIONS.items()
+        },
+        {name: each.unit for name, each in CORRUPTIONS.items()},
+    ),
+    "corruptions": lambda: robustness.corruption_sheet(
+        {name: list(images(5)) for name in CORRUPTIONS},
+        {name: each.amounts for name, each in CORRUPTIONS.items()},
+    ),
+    "reliability": lambda: robustness.reliability(
+        RANDOM.random(80), RANDOM.random(80) < 0.5, error=0.123
+    ),
+    "weights": lambda: regularisation.weight_histograms(
+        {v: RANDOM.normal(size=500) for v in VARIANTS}, 0.001
+    ),
+    "parting": lambda: overfitting.parting(
+        {v: (np.geomspace(2, 0.01, 30), np.geomspace(2, 0.4, 30)) for v in VARIANTS[:6]}
+    ),
+    "splits": lambda: overfitting.splits(
+        {name: RANDOM.random((5, 2)) for name in SPLITS}, dict.fromkeys(SPLITS, (90, 12345))
+    ),
+    "filters": lambda: anatomy.filters(RANDOM.normal(size=(16, 3, 3))),
+    "feature maps": lambda: anatomy.feature_maps(
+        {"image": RANDOM.random((1, 28, 28)), "convolution 1": RANDOM.random((32, 28, 28))}
+    ),
+    "receptive fields": lambda: anatomy.receptive_fields(
+        {f"{n} blocks": np.pad(np.ones((4, 4), bool), 6) for n in range(1, 4)},
+        images(1, size=16)[0],
+    ),
+    "overlays": lambda: anatomy.overlays(images(5), RANDOM.random((5, 12, 12)), classes(5)),
+    "graphs": lambda: graph.graphs(NODES, NODES[:7]),
+    "times": lambda: graph.times(
+        {v: {"eager": [[1.0], [9.0]], "session": [[0.2], [5.0]]} for v in ("mlp", "cnn")}, (1, 256)
+    ),
+    "latent space": lambda: latent.latent_space(
+        RANDOM.normal(size=(200, 2)), RANDOM.integers(0, 10, 200), classes(10)
+    ),
+    "labels": lambda: latent.label_curves(
+        {name: {v: RANDOM.random((3, 3)).tolist() for v in VARIANTS[:3]} for name in ("a", "b")},
+        (10, 100, 1000),
+    ),
+    "fitted line": lambda: descent.fitted_line(
+        (RANDOM.random(50), RANDOM.random(50)), np.arange(5), np.arange(5) + 0.1, np.arange(5)
+    ),
+    "loss over steps": lambda: descent.loss_over_steps(
+        {v: (np.arange(50), np.geomspace(1, 0.01, 50)) for v in VARIANTS[:2]},
+        dict.fromkeys(VARIANTS[:2], 0.005),
+    ),
+    "learning rates": lambda: descent.learning_rates(
+        {"too small": 0.01, "right": 0.5, "too large": 1.1},
+        {"too small": 0.3, "right": 1e-15, "too large": 1e9},
+        0.99,
+    ),
 }
 
 
