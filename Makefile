@@ -5,11 +5,16 @@ VENV := .venv
 RUN_PYTHON := $(VENV)/bin/python
 PORT ?= 5000
 
+# Quoted for the shell and for Hydra: paths and names may have blanks, quotes and other letters.
+text = '"$(subst ",\",$(subst ','\'',$(1)))"'
+
 # MODEL=cnn DATA=digits EXPERIMENT=... DEVICES=2 SEED=1 ARGS="optimizer.lr=0.01 ..."
+# Of your own data ROOT=folder of images, or FILE=path.csv TARGET=column.
 # Of a sweep also TRIALS=20 WORKERS=2 STUDY=name STORAGE=postgresql://...
 OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DATA)) \
-	$(if $(MODEL),model=$(MODEL)) $(if $(DEVICES),trainer.devices=$(DEVICES)) \
-	$(if $(SEED),seed=$(SEED)) $(ARGS)
+	$(if $(ROOT),data.root=$(call text,$(ROOT))) $(if $(FILE),data.file=$(call text,$(FILE))) \
+	$(if $(TARGET),data.target=$(call text,$(TARGET))) $(if $(MODEL),model=$(MODEL)) \
+	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install train sweep compare lessons evaluate ui dashboard test test-all test-gpu lint format bench bench-gpu clean

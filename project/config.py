@@ -14,6 +14,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,7 +40,8 @@ ALLOWED_TARGETS = (
     "lightning.pytorch.",
 )
 LAID_OUT = "from_a_file"  # what the options of an experiment file are called for Hydra
-SERVING = ("batch_size", "num_workers")  # keys of data that leave the samples as they are
+# Keys of data that leave the samples as they are.
+SERVING = ("batch_size", "num_workers", "balanced_sampling")
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 Node = dict[str, Any]
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -75,11 +77,13 @@ class LossSettings(BaseModel):
 
     Attributes:
         label_smoothing: probability mass given to the wrong classes while training.
+        class_weights: ``balanced`` weighs each class against how many training samples it has.
     """
 
     model_config = STRICT
 
     label_smoothing: Probability = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
 
 
 class Config(BaseModel):
@@ -119,7 +123,7 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     lines, experiments = [], list[Path]()
     for line in overrides:
         try:
-            override = OverridesParser.create().parse_override(line)
+            line, override = _parse_override(line)
             if not override.key_or_group:
                 raise HydraException
             if override.key_or_group.partition(".")[0] == "hydra":
@@ -146,6 +150,19 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
         raise UserError(str(error).strip().splitlines()[0]) from None
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items() if key != "experiment"}
+
+
+def _parse_override(line: str) -> tuple[str, Override]:
+    """Parses ``key=value``; what Hydra can't take for a value, such as some paths, is a text."""
+    parser = OverridesParser.create()
+    try:
+        return line, parser.parse_override(line)
+    except HydraException:
+        key, equals, value = line.partition("=")
+        if not value or "'" in value or value[0] in '[{"':
+            raise
+        quoted = f"{key}{equals}'{value}'"
+        return quoted, parser.parse_override(quoted)
 
 
 def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
@@ -248,12 +265,13 @@ def build_model(config: Config, spec: Spec) -> Model:
         scheduler=partial(scheduler, **_arguments("scheduler", config.scheduler, scheduler)),
         penalty=Penalty(**_arguments("penalty", config.penalty, Penalty)),
         label_smoothing=config.loss.label_smoothing,
+        has_class_weights=config.loss.class_weights == "balanced",
         gradient_clip=config.trainer.gradient_clip,
     )
     try:
         model.prepare(recipe)
     except ValueError as error:
-        raise UserError(f"loss.label_smoothing: {recipe.label_smoothing}: {error}") from None
+        raise UserError(f"loss.{error}") from None
     try:  # what torch has against a value, it says now rather than when a run has been opened
         recipe.scheduler(recipe.optimizer(model.parameter_groups()), 100)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -133,7 +133,7 @@ def _figures(
             for target in data.train.targets[shown]
         ]
         yield "augmentation", training.augmentation_sheet(before, after, labels)
-    inputs, targets = data.val.inputs, data.val.targets
+    inputs, targets = data.val.inputs[:], data.val.targets
     if isinstance(model.task, Classifier):
         classes = data.spec.classes
         counts = confusion_matrix(targets, predictions.argmax(1), labels=range(len(classes)))

@@ -86,7 +86,7 @@ def train(
         devices = choose_devices(config.trainer, config.data["batch_size"])
         if data is None:
             data = build_data(config)
-            warn_of_duplicates(data)
+            warn_of_data(data)
         data.check_devices(devices.count)
         model = make_model(config, data)  # what doesn't fit is said before a run is opened
         if resume is None:
@@ -112,8 +112,12 @@ def train(
     )
 
 
-def warn_of_duplicates(data: "DataModule") -> None:
-    """Says on stderr how many samples are in two splits."""
+def warn_of_data(data: "DataModule") -> None:
+    """Says on stderr what was left out, and how many samples are in two splits."""
+    if data.left_out:
+        name, reason = data.left_out[0]
+        others = f" and {len(data.left_out) - 1} more" if len(data.left_out) > 1 else ""
+        print(f"note: {name}{others} left out: {reason}", file=sys.stderr)
     for pair, count in data.duplicates.items():
         if count:
             first, second = pair.split("_")

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from project.data.augment import Augment
+from project.data.columns import learn_columns, recode
 from project.data.sampling import Batches, Key
-from project.data.source import Source
+from project.data.source import Rows, Source
 from project.data.splits import (
     NAMES,
     Split,
@@ -26,23 +27,28 @@ from project.data.splits import (
     hash_samples,
 )
 from project.errors import UserError
-from project.types import Array, Count, Indices, NonNegativeInt, Spec
+from project.types import Array, Column, Count, Indices, NonNegativeInt, Spec
 
 Batch = tuple[Tensor, Tensor]
+IN_MEMORY = 2**28  # bytes up to which the images of a split are read into memory
 
 
 class Samples(Dataset[Batch]):
     """One split in memory; an item is a whole batch.
 
     Args:
-        inputs: (N, H, W, C) uint8 or (N, F) float32.
+        inputs: (N, H, W, C) uint8 or (N, F) float32; large ones stay in their file.
         targets: (N,) int64 or float32.
         indices: (N,) of these samples in the source.
         augment: applied to the inputs; None leaves them as they are.
     """
 
     def __init__(
-        self, inputs: Array, targets: Array, indices: Indices, augment: Augment | None = None
+        self,
+        inputs: Array | Rows,
+        targets: Array,
+        indices: Indices,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs = inputs
         self.targets = targets
@@ -72,6 +78,7 @@ class DataModule(pl.LightningDataModule):
         num_workers: loader processes a device; ``auto`` takes some where there is work for them.
         limit_train: use only so many training samples, drawn stratified; None uses all.
         drop_duplicates: take training samples out that are in val or test as well.
+        balanced_sampling: draw each class as often as any other while training, with replacement.
         splits: ratios and seed of the splits.
         augment: transforms of the training images.
         seed: of the order in which samples are drawn.
@@ -85,6 +92,7 @@ class DataModule(pl.LightningDataModule):
         num_workers: NonNegativeInt | Literal["auto"] = "auto",
         limit_train: Count | None = None,
         drop_duplicates: bool = False,
+        balanced_sampling: bool = False,
         splits: Splits = Splits(),  # noqa: B008 - frozen
         augment: Augment | None = None,
         seed: int = 0,
@@ -95,6 +103,7 @@ class DataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.limit_train = limit_train
         self.drop_duplicates = drop_duplicates
+        self.balanced_sampling = balanced_sampling
         self.splits = splits
         self.augment = augment
         self.seed = seed
@@ -111,20 +120,29 @@ class DataModule(pl.LightningDataModule):
         self.fingerprints = {
             name: fingerprint(source, hashes, getattr(split, name)) for name in NAMES
         }
+        self.left_out = source.left_out
+        self.columns: tuple[Column, ...] = ()
+        if source.columns:
+            self.columns, *spread = learn_columns(source.columns, source.inputs[split.train])
         # Copies, so that nothing here holds a test sample once the source goes.
-        self.train = _take(source, split.train)
-        self.val = _take(source, split.val)
+        self.train = self._take(source, split.train)
+        self.val = self._take(source, split.val)
         for name, samples in (("train", self.train), ("val", self.val)):
-            for part in (samples.inputs, samples.targets):
-                if part.dtype.kind == "f" and not np.isfinite(part).all():
+            # In columns NaN is a missing value.
+            for part in (samples.targets, *([] if self.columns else [samples.inputs])):
+                if part.dtype.kind == "f" and not np.isfinite(part[:]).all():
                     raise UserError(f"data: a sample of {name} is not finite: expected numbers")
-        self.spec = _describe(source, self.train)
+        if not self.columns:
+            spread = _measure(self.train.inputs)
+        self.spec = _describe(source, self.train, self.columns, *spread)
         # Training samples as they are, for the generalisation gap: a fixed subset as large as val.
         subset = np.random.default_rng(self.splits.seed).permutation(len(self.train))
         subset = np.sort(subset[: len(self.val)])
         self.train_subset = Samples(
             self.train.inputs[subset], self.train.targets[subset], self.train.indices[subset]
         )
+        if self.balanced_sampling and not self.spec.classes:
+            raise UserError("data.balanced_sampling: True: there are no classes: expected False")
         self._set_augment(self.augment)
 
     def _set_augment(self, augment: Augment | None) -> None:
@@ -140,6 +158,7 @@ class DataModule(pl.LightningDataModule):
         *,
         batch_size: int,
         num_workers: int | Literal["auto"],
+        balanced_sampling: bool,
         augment: Augment | None,
         seed: int,
     ) -> "DataModule":
@@ -148,9 +167,22 @@ class DataModule(pl.LightningDataModule):
         other.trainer = None
         other.batch_size = batch_size
         other.num_workers = num_workers
+        other.balanced_sampling = balanced_sampling
         other.seed = seed
         other._set_augment(augment)
         return other
+
+    def _take(self, source: Source, indices: Indices) -> Samples:
+        inputs: Array | Rows
+        if isinstance(source.inputs, Rows):
+            inputs = source.inputs.select(indices)
+            if inputs.nbytes <= IN_MEMORY:
+                inputs = inputs[:]
+        else:
+            inputs = source.inputs[indices]
+        if isinstance(inputs, np.ndarray) and self.columns:
+            inputs = recode(inputs, source.columns, self.columns)
+        return Samples(inputs, source.targets[indices], indices)
 
     def _cut(self, source: Source) -> tuple[Split, Array]:
         split, hashes = cut(source, self.splits, self.limit_train), hash_samples(source)
@@ -187,7 +219,7 @@ class DataModule(pl.LightningDataModule):
     def open_test(self) -> Samples:
         """Opens the sealed test split; only ``evaluate`` may, and it records that it did."""
         source = self.read()
-        self.test = _take(source, self.split.test)
+        self.test = self._take(source, self.split.test)
         return self.test
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -212,7 +244,10 @@ class DataModule(pl.LightningDataModule):
         rank, num_ranks = 0, 1
         if self.trainer is not None:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
-        batches = Batches(len(samples), self.batch_size, seed, rank, num_ranks)
+        classes = None
+        if self.balanced_sampling and seed is not None:
+            classes = samples.targets
+        batches = Batches(len(samples), self.batch_size, seed, rank, num_ranks, classes)
         num_workers = self._choose_num_workers(samples)
         return DataLoader(
             samples,
@@ -239,26 +274,17 @@ def _ignore_interrupts(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _take(source: Source, indices: Indices) -> Samples:
-    return Samples(source.inputs[indices], source.targets[indices], indices)
-
-
-def _describe(source: Source, train: Samples) -> Spec:
+def _describe(
+    source: Source, train: Samples, columns: tuple[Column, ...], mean: Array, std: Array
+) -> Spec:
     """The source as its training split shows it."""
-    if train.inputs.dtype == np.uint8:  # by counting: a float copy would be eight times as large
-        levels = np.arange(256)
-        channels = np.moveaxis(train.inputs, -1, 0)
-        counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
-        shares = counts / counts.sum(axis=1, keepdims=True)
-        mean = shares @ levels
-        std = np.sqrt((shares * (levels - mean[:, np.newaxis]) ** 2).sum(axis=1))
-    else:
-        mean = train.inputs.mean(axis=0, dtype=np.float64)
-        std = train.inputs.std(axis=0, dtype=np.float64)
     target_mean, target_std = 0.0, 1.0
+    class_counts: Array = np.array([], dtype=np.int64)
     if source.task == "regression":
         targets = train.targets.astype(np.float64)
         target_mean, target_std = float(targets.mean()), float(targets.std()) or 1.0
+    else:
+        class_counts = np.bincount(train.targets, minlength=len(source.classes))
     return Spec(
         task=source.task,
         shape=train.inputs.shape[1:],
@@ -267,4 +293,22 @@ def _describe(source: Source, train: Samples) -> Spec:
         std=tuple(np.where(std > 0, std, 1.0).tolist()),
         target_mean=target_mean,
         target_std=target_std,
+        class_counts=tuple(class_counts.tolist()),
+        columns=columns,
     )
+
+
+def _measure(inputs: Array | Rows) -> list[Array]:
+    """Mean and standard deviation of each channel or column."""
+    if inputs.dtype != np.uint8:
+        rows = inputs[:]
+        return [rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)]
+    # By counting: a float copy would be eight times as large.
+    levels = np.arange(256)
+    counts = np.zeros((inputs.shape[-1], 256), dtype=np.int64)
+    for start in range(0, len(inputs), 4096):
+        for channel, pixels in enumerate(np.moveaxis(inputs[start : start + 4096], -1, 0)):
+            counts[channel] += np.bincount(pixels.ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ levels
+    return [mean, np.sqrt((shares * (levels - mean[:, np.newaxis]) ** 2).sum(axis=1))]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from project.types import Indices
+from project.types import Array, Indices
 
 Key = tuple[int, Indices]  # epoch, positions in the split
 
@@ -23,6 +23,7 @@ class Batches(Sampler[Key]):
         seed: shuffles each epoch in its own way; None keeps the order, and the last batch too.
         rank: of this process.
         num_ranks: processes in all.
+        classes: (num_samples,) int64; each is then drawn as often as any other, with replacement.
     """
 
     def __init__(
@@ -32,12 +33,17 @@ class Batches(Sampler[Key]):
         seed: int | None = None,
         rank: int = 0,
         num_ranks: int = 1,
+        classes: Array | None = None,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = min(batch_size, num_samples)
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
+        self.probabilities: Array | None = None
+        if classes is not None:
+            counts = np.bincount(classes)
+            self.probabilities = 1 / (counts[classes] * np.count_nonzero(counts))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -59,6 +65,10 @@ class Batches(Sampler[Key]):
             for start in range(0, len(mine), self._rank_size):
                 yield self.epoch, mine[start : start + self._rank_size]
             return
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        random = np.random.default_rng((self.seed, self.epoch))
+        if self.probabilities is None:
+            order = random.permutation(self.num_samples)
+        else:
+            order = random.choice(self.num_samples, self.num_samples, p=self.probabilities)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self.epoch, order[start : start + self.batch_size][self.rank :: self.num_ranks]

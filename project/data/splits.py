@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from project.data.source import Source
 from project.errors import UserError
@@ -55,6 +55,9 @@ class Split:
 def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split:
     """Draws the splits; stratified where the targets are classes.
 
+    Samples of one group come into one split. Where samples have times, train is the earliest of
+    them and test the latest, and those of one time come into one split.
+
     Args:
         source: the whole data set.
         splits: ratios and seed.
@@ -64,27 +67,47 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
         UserError: a class or the whole is too small to be in each split.
     """
     num_samples = len(source.targets)
-    everything = np.arange(num_samples)
-    if source.num_test:
-        rest, test = np.split(everything, [num_samples - source.num_test])
-    else:
-        rest, test = _divide(source, everything, splits.test, splits.seed, "data.splits.test")
-    share = splits.val / (splits.train + splits.val)
-    train, val = _divide(source, rest, share, splits.seed, "data.splits.val")
-    if limit_train is not None and limit_train < len(train):
-        train, _ = _divide(
-            source, train, 1 - limit_train / len(train), splits.seed, "data.limit_train"
-        )
-    return Split(np.sort(train), np.sort(val), np.sort(test))
+    num_official = source.num_test + source.num_val
+    bounds = [num_samples - num_official, num_samples - source.num_test]
+    if source.classes and not num_official and source.times is None:
+        counts = np.bincount(source.targets, minlength=len(source.classes))
+        if (smallest := counts.min()) < len(NAMES):
+            raise UserError(
+                f"data.splits.test: class '{source.classes[counts.argmin()]}' has {smallest} "
+                f"samples: expected at least {len(NAMES)}, one for each split"
+            )
+    rest, val, test = np.split(np.arange(num_samples), bounds)
+    if not source.num_test:
+        share = splits.test if not source.num_val else splits.test / (splits.train + splits.test)
+        rest, test = _divide(source, rest, share, splits.seed, "data.splits.test")
+    if not source.num_val:
+        share = splits.val / (splits.train + splits.val)
+        rest, val = _divide(source, rest, share, splits.seed, "data.splits.val")
+    _check_classes(source, rest, "data.splits.train")
+    if source.times is None:
+        for name, part, official in (
+            ("val", val, source.num_val),
+            ("test", test, source.num_test),
+        ):
+            if not official:
+                _check_classes(source, part, f"data.splits.{name}")
+    if limit_train is not None and limit_train < len(rest):
+        share = 1 - limit_train / len(rest)
+        whole = replace(source, groups=None, times=None)  # of train, any samples will do
+        rest, _ = _divide(whole, rest, share, splits.seed, "data.limit_train")
+        _check_classes(source, rest, "data.limit_train")
+    return Split(np.sort(rest), np.sort(val), np.sort(test))
 
 
 def _divide(
     source: Source, indices: Indices, share: float, seed: int, key: str
 ) -> tuple[Indices, Indices]:
-    """Divides indices in two, the second of that share; each class is in both."""
+    """Divides indices in two, the second of that share."""
     size = round(share * len(indices))
     if not 0 < size < len(indices):
         raise UserError(f"{key}: {len(indices)} samples can't be divided, both parts need one")
+    if source.times is not None:
+        return _divide_by_time(source.times, indices, size, key)
     classes = source.targets[indices] if source.classes else None
     if classes is not None:
         counts = np.bincount(classes.astype(np.int64), minlength=len(source.classes))
@@ -94,27 +117,66 @@ def _divide(
                 f"{len(indices)} to divide into {len(indices) - size} and {size}: "
                 "expected enough for one in each split"
             )
+    if source.groups is not None:
+        return _divide_by_group(source.groups[indices], classes, indices, share, seed, key)
     first, second = train_test_split(indices, test_size=size, random_state=seed, stratify=classes)
-    if classes is not None:
-        for part in (first, second):
-            missing = set(range(len(source.classes))) - set(source.targets[part].tolist())
-            if missing:
-                raise UserError(
-                    f"{key}: class '{source.classes[min(missing)]}' has too few samples: "
-                    "expected enough for one in each split"
-                )
     return np.asarray(first), np.asarray(second)
 
 
+def _divide_by_time(times: Array, indices: Indices, size: int, key: str) -> tuple[Indices, Indices]:
+    order = indices[np.argsort(times[indices], kind="stable")]
+    sorted_times = times[order]
+    # The whole of the time at which the second part begins goes with it.
+    begin = int(np.searchsorted(sorted_times, sorted_times[len(order) - size]))
+    if begin == 0:
+        raise UserError(
+            f"{key}: data.time_column: too many samples are of one time: expected more times"
+        )
+    return order[:begin], order[begin:]
+
+
+def _divide_by_group(
+    groups: Array, classes: Array | None, indices: Indices, share: float, seed: int, key: str
+) -> tuple[Indices, Indices]:
+    """Of many ways to share out the groups, that whose sizes and classes are most in proportion."""
+    if len(np.unique(groups)) < 2:
+        raise UserError(f"{key}: data.group_by: one group can't be divided: expected more groups")
+    columns = np.zeros(len(indices), dtype=np.int64) if classes is None else classes
+    totals = np.bincount(columns)
+    present = totals > 0
+
+    def imbalance(second: Indices) -> float:
+        counts = np.bincount(columns[second], minlength=len(totals))
+        return float(np.abs(counts[present] / totals[present] - share).max())
+
+    ways = GroupShuffleSplit(n_splits=200, test_size=share, random_state=seed)
+    first, second = min(ways.split(indices, groups=groups), key=lambda way: imbalance(way[1]))
+    return indices[first], indices[second]
+
+
+def _check_classes(source: Source, part: Indices, key: str) -> None:
+    missing = set(range(len(source.classes))) - set(source.targets[part].tolist())
+    if missing:
+        raise UserError(
+            f"{key}: class '{source.classes[min(missing)]}' has too few samples: "
+            "expected enough for one in each split"
+        )
+
+
+def hash_input(sample: Array) -> str:
+    """Hashes an input by its bytes (BLAKE2b, 128 bits, hexadecimal)."""
+    return hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()
+
+
 def hash_samples(source: Source) -> Array:
-    """Hashes each input by its bytes (BLAKE2b, 128 bits).
+    """Hashes each input, if the source has not done so.
 
     Returns:
         (N,) of hexadecimal strings.
     """
-    return np.array(
-        [hashlib.blake2b(x.tobytes(), digest_size=16).hexdigest() for x in source.inputs]
-    )
+    if source.hashes is not None:
+        return source.hashes
+    return np.array([hash_input(sample) for sample in source.inputs[:]])
 
 
 def fingerprint(source: Source, hashes: Array, indices: Indices) -> str:

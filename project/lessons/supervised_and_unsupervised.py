@@ -56,8 +56,8 @@ def _classifier(name: str) -> ClassifierMixin:
 def measure(trained: Trained) -> dict[str, float]:
     """Accuracies on val by number of labels, on codes and on pixels, and their differences."""
     train, val = trained.data.train, trained.data.val
-    pixels = [part.inputs.reshape(len(part), -1) / 255 for part in (train, val)]
-    codes = [encode(trained, part.inputs) for part in (train, val)]
+    pixels = [part.inputs[:].reshape(len(part), -1) / 255 for part in (train, val)]
+    codes = [encode(trained, part.inputs[:]) for part in (train, val)]
     found: dict[str, float] = {}
     for count in NUM_LABELS:
         chosen = choose(train.targets, count, trained.seed)
@@ -78,7 +78,9 @@ def figures(runs: Runs) -> Iterator[Drawn]:
             yield (
                 "latent_space",
                 drawing.latent_space(
-                    encode(of_variant[0], val.inputs), val.targets, of_variant[0].data.spec.classes
+                    encode(of_variant[0], val.inputs[:]),
+                    val.targets,
+                    of_variant[0].data.spec.classes,
                 ),
                 f"{variant}: each dot is a validation image where the encoder puts it, coloured by "
                 "a label that no one has shown to it.",

@@ -1,7 +1,7 @@
 """The LightningModule under every model: steps, losses, metrics and optimiser, written once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar, Literal
@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from project.errors import TrainingError
 from project.models.penalty import Penalty
 from project.models.tasks import Classifier, Regressor, Task
-from project.types import Spec
+from project.types import Column, Spec
 
 Batch = tuple[Tensor, Tensor]
 
@@ -31,6 +31,7 @@ class Recipe:
         scheduler: makes one from an optimiser and the number of steps in all.
         penalty: of the weights, added to the loss.
         label_smoothing: probability mass given to the wrong classes while training.
+        has_class_weights: while training, each class counts as much as any other.
         gradient_clip: greatest norm of all gradients together; None clips nothing.
     """
 
@@ -38,13 +39,53 @@ class Recipe:
     scheduler: Callable[[Optimizer, int], LRScheduler]
     penalty: Penalty
     label_smoothing: float = 0.0
+    has_class_weights: bool = False
     gradient_clip: float | None = None
 
 
-class Scale(nn.Module):
-    """Raw inputs to network inputs: (B, H, W, C) uint8 to (B, C, H, W), each channel standardised.
+class Encode(nn.Module):
+    """Raw table rows to features, (B, C) to (B, F): as scikit-learn's ColumnTransformer does it.
 
-    Moving the channels is a view: the result is in PyTorch's channels_last layout, the fast one.
+    Numbers come first, the missing ones filled in; then a flag for each column that may have such;
+    then for each category of each column whether the row has it.
+
+    Args:
+        columns: what the training split has shown.
+    """
+
+    numbers: Tensor
+    fill: Tensor
+    flagged: Tensor
+    categorical: Tensor
+    codes: Tensor
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        numbers = [i for i, column in enumerate(columns) if column.categories is None]
+        pairs = [
+            (i, code) for i, c in enumerate(columns) for code in range(len(c.categories or ()))
+        ]
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64))
+        self.register_buffer("fill", torch.tensor([columns[i].fill for i in numbers]))
+        flagged = [i for i in numbers if columns[i].is_flagged]
+        self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64))
+        self.register_buffer("categorical", torch.tensor([i for i, _ in pairs], dtype=torch.int64))
+        self.register_buffer("codes", torch.tensor([float(j) for _, j in pairs]))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Features of raw rows; a category that training has not seen has none of its own."""
+        numbers = rows[:, self.numbers]
+        filled = torch.where(torch.isnan(numbers), self.fill, numbers)
+        flags = torch.isnan(rows[:, self.flagged])
+        chosen = rows[:, self.categorical] == self.codes
+        return torch.cat([filled, flags.to(rows.dtype), chosen.to(rows.dtype)], dim=1)
+
+
+class Scale(nn.Module):
+    """Raw inputs to network inputs, standardised.
+
+    Images (B, H, W, C) uint8 become (B, C, H, W). Moving the channels is a view: the result is in
+    PyTorch's channels_last layout, the fast one. Table rows become features (B, F).
     """
 
     mean: Tensor
@@ -55,12 +96,18 @@ class Scale(nn.Module):
         shape = (1, -1, 1, 1) if spec.is_image else (1, -1)
         self.register_buffer("mean", torch.tensor(spec.mean).view(shape))
         self.register_buffer("std", torch.tensor(spec.std).view(shape))
+        self.encode = Encode(spec.columns) if spec.columns else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Standardised float32 of raw inputs."""
+        return (self.arrange(inputs) - self.mean) / self.std
+
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """Float32 of raw inputs, in their own units."""
         if inputs.ndim == 4:
             inputs = inputs.permute(0, 3, 1, 2)
-        return (inputs.float() - self.mean) / self.std
+        inputs = inputs.float()
+        return inputs if self.encode is None else self.encode(inputs)
 
 
 class Evaluation(nn.Module):
@@ -131,10 +178,15 @@ class Model(pl.LightningModule):
         Raises:
             ValueError: the recipe asks for what the task doesn't have.
         """
-        if recipe.label_smoothing and not isinstance(self.task, Classifier):
-            raise ValueError("it works on classes only, expected 0")
         self.recipe = recipe
-        self.task.label_smoothing = recipe.label_smoothing
+        if isinstance(self.task, Classifier):
+            self.task.label_smoothing = recipe.label_smoothing
+            self.task.has_class_weights = recipe.has_class_weights
+        elif recipe.label_smoothing:
+            smoothing = recipe.label_smoothing
+            raise ValueError(f"label_smoothing: {smoothing}: it works on classes only, expected 0")
+        elif recipe.has_class_weights:
+            raise ValueError("class_weights: balanced: it works on classes only, expected none")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Trained weights, and biases and norms, which are not decayed (arXiv:1812.01187)."""

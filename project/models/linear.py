@@ -1,6 +1,5 @@
 """Linear regression; on classes, multinomial logistic regression."""
 
-import math
 from typing import Any
 
 import torch
@@ -24,13 +23,14 @@ class Linear(Model):
     def __init__(self, spec: Spec, standardise: bool = True, start: float = 0.0) -> None:
         super().__init__(spec)
         self.standardise = standardise
-        self.fc = nn.Linear(math.prod(spec.shape), spec.num_outputs)
+        self.fc = nn.Linear(spec.num_features, spec.num_outputs)
         nn.init.constant_(self.fc.weight, start)
         nn.init.constant_(self.fc.bias, start)
 
     def features(self, inputs: Tensor) -> Tensor:
         """What is weighted, (B, features), of raw inputs, (B, H, W, C) or (B, F)."""
-        return (self.scale(inputs) if self.standardise else inputs.float()).flatten(1)
+        scale = self.scale if self.standardise else self.scale.arrange
+        return scale(inputs).flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""

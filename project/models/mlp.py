@@ -1,7 +1,5 @@
 """Multi-layer perceptron."""
 
-import math
-
 from torch import Tensor, nn
 
 from project.models.base import Model
@@ -24,7 +22,7 @@ class MLP(Model):
     ) -> None:
         super().__init__(spec)
         layers: list[nn.Module] = []
-        size = math.prod(spec.shape)
+        size = spec.num_features
         for _ in range(depth):
             layers += [nn.Linear(size, width), nn.ReLU(), Dropout(dropout)]
             size = width

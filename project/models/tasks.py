@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric, MetricCollection, R2Score
@@ -24,10 +25,9 @@ class Task(nn.Module):
     mode: ClassVar[Literal["min", "max"]]
     gap: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, spec: Spec, label_smoothing: float = 0.0) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        self.label_smoothing = label_smoothing
 
     def reference(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """What the predictions are compared with: (B, ...) in the unit of ``predict``."""
@@ -82,16 +82,39 @@ class Regressor(Task):
 
 
 class Classifier(Task):
-    """Cross entropy; label smoothing (https://arxiv.org/abs/1512.00567) while training only."""
+    """Cross entropy; while training only, with label smoothing and class weights if asked for.
+
+    Args:
+        spec: of the data.
+
+    Attributes:
+        label_smoothing: see https://arxiv.org/abs/1512.00567.
+        has_class_weights: a sample counts by N / (classes x samples of its class).
+    """
 
     score = "accuracy"
     mode = "max"
     gap = ("accuracy",)
+    class_weights: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.label_smoothing = 0.0
+        self.has_class_weights = False
+        counts = torch.tensor(spec.class_counts or [1.0] * spec.num_outputs)
+        weights = counts.sum() / (len(counts) * counts.clamp(min=1))
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """See ``Task.loss``; outputs are logits (B, classes)."""
-        smoothing = self.label_smoothing if self.training else 0.0
-        return F.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
+        if not self.training:
+            return F.cross_entropy(outputs.float(), targets)
+        return F.cross_entropy(
+            outputs.float(),
+            targets,
+            weight=self.class_weights if self.has_class_weights else None,
+            label_smoothing=self.label_smoothing,
+        )
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Probabilities (B, classes)."""

@@ -21,9 +21,9 @@ from project.progress import say
 from project.sweep.space import Space, check_space, parse
 from project.sweep.study import PrunerName, SamplerName, Study, default_storage, open_storage
 from project.tracking import group
-from project.tracking.run import Run, name_of
+from project.tracking.run import Run, data_name, name_of
 from project.tracking.store import open_store
-from project.train import warn_of_duplicates
+from project.train import warn_of_data
 from project.types import Count, NonNegativeInt, Positive
 
 # The code's own fault, or the machine's: the trial would do it again.
@@ -275,7 +275,7 @@ def open_search(
     space = parse(tree, config)
     data = build_data(config)
     data.check_devices(devices.count)
-    warn_of_duplicates(data)
+    warn_of_data(data)
     task = make_model(config, data).task
     check_space(space, config, data)
     url = settings.storage or default_storage()
@@ -284,7 +284,7 @@ def open_search(
     study = Study(
         storage,
         url,
-        settings.study or f"{name_of(config.data)}-{name_of(config.model)}",
+        settings.study or f"{data_name(config.data)}-{name_of(config.model)}",
         space,
         direction=task.mode,
         seed=config.seed,
@@ -333,7 +333,7 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
         tags = {
             "sweep.study": study.name,
             "model": name_of(config.model),
-            "data": name_of(config.data),
+            "data": data_name(config.data),
             "sweep.fingerprint": data.fingerprint,
         }
         parent = group.create_parent(study.name, tags)

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 
+import numpy as np
 from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import DatasetInput, InputTag
 
@@ -118,8 +119,11 @@ def dataset_inputs(data: DataModule, name: str) -> list[DatasetInput]:
     """MLflow's records of the train and val splits: digest, shapes and sizes."""
     inputs = []
     for split, samples in (("train", data.train), ("val", data.val)):
+        inputs_like = samples.inputs  # MLflow takes its shape and type
+        if not isinstance(inputs_like, np.ndarray):  # without reading what is in a file
+            inputs_like = np.broadcast_to(np.zeros((), inputs_like.dtype), inputs_like.shape)
         dataset = from_numpy(
-            samples.inputs,
+            inputs_like,
             targets=samples.targets,
             name=f"{name}-{split}",
             digest=data.fingerprints[split][:36],

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,6 +38,7 @@ from project.tracking.writer import MetricWriter
 from project.types import Array
 
 MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
+OWN_DATA = {"images": "root", "table": "file"}  # key of the folder or file, by source
 MAX_BATCH = 100  # params or tags that MLflow takes in one call
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Run:
             tags: further tags.
         """
         client, experiment_id = open_store()
-        model, source = name_of(config.model), name_of(config.data)
+        model, source = name_of(config.model), data_name(config.data)
         all_tags = {
             "mlflow.runName": f"{model}-{source}",
             "model": model,
@@ -98,7 +100,7 @@ class Run:
             "sha256": data.fingerprints,
             **{name: getattr(data.split, name).tolist() for name in NAMES},
         }
-        inputs = lineage.dataset_inputs(data, name_of(config.data))
+        inputs = lineage.dataset_inputs(data, data_name(config.data))
         self.client.log_inputs(self.id, datasets=inputs)
         self.log_text(json.dumps(split), "split.json")
 
@@ -360,6 +362,15 @@ def describe(error: BaseException) -> str:
 def name_of(node: Mapping[str, Any]) -> str:
     """The short name of what a config node builds: ``project.models.cnn.CNN`` is ``cnn``."""
     return str(node["_target_"]).rpartition(".")[2].lower()
+
+
+def data_name(node: Mapping[str, Any]) -> str:
+    """The short name of a data set: of its source, or of the user's own folder or file."""
+    source = name_of(node)
+    if source not in OWN_DATA:
+        return source
+    name = Path(node[OWN_DATA[source]]).resolve().stem
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or source
 
 
 def check_same_data(run: Run, data: DataModule) -> None:

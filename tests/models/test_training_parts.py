@@ -35,12 +35,14 @@ def evaluate_in_batches(task: Classifier | Regressor, outputs, targets, sizes) -
 def test_classification_metrics_equal_scikit_learn_s_whatever_the_batches() -> None:
     logits = RANDOM.normal(size=(100, 5)).astype(np.float32)
     targets = RANDOM.integers(0, 5, 100)
-    values = evaluate_in_batches(Classifier(IMAGES, 0.1), logits, targets, (64, 33, 3))
+    task = Classifier(IMAGES)
+    task.label_smoothing, task.has_class_weights = 0.1, True
+    values = evaluate_in_batches(task, logits, targets, (64, 33, 3))
     predicted = logits.argmax(1)
     probabilities = torch.from_numpy(logits).softmax(1).numpy()
     assert values["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert values["f1"] == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
-    # Label smoothing is for training: measured is the plain cross entropy.
+    # Label smoothing and class weights are for training: measured is the plain cross entropy.
     assert values["loss"] == pytest.approx(reference.log_loss(targets, probabilities), rel=1e-5)
 
 
@@ -70,7 +72,8 @@ def test_reconstruction_is_measured_in_units_of_full_scale() -> None:
 
 def test_label_smoothing_is_torch_s_and_for_training_only() -> None:
     logits, targets = torch.randn(16, 5), torch.randint(0, 5, (16,))
-    task = Classifier(IMAGES, 0.2)
+    task = Classifier(IMAGES)
+    task.label_smoothing = 0.2
     smoothed = nn.functional.cross_entropy(logits, targets, label_smoothing=0.2)
     assert task.train().loss(logits, targets, targets).item() == pytest.approx(smoothed.item())
     plain = nn.functional.cross_entropy(logits, targets)

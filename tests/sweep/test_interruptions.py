@@ -49,9 +49,10 @@ def wait_until_gone(group: int) -> None:
 
 
 def test_ctrl_c_leaves_nothing_running_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    arguments = ("sweep.trials=5", "sweep.workers=2", "sweep.top_k=0", "trainer.max_epochs=12")
+    arguments = ("sweep.trials=5", "sweep.workers=2", "sweep.top_k=0", "trainer.max_epochs=20")
     with start(tmp_path, *arguments, "sweep.pruner=none") as process:
         wait_for(process, "trial ")
+        time.sleep(0.7)  # into the trial that follows the one that has ended
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGINT

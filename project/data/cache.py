@@ -1,0 +1,153 @@
+"""Images decoded and resized once into a file that is then read as an array."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from filelock import FileLock
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from project import ROOT
+from project.data import decode
+from project.data.decode import Unreadable
+from project.data.source import Rows
+from project.data.splits import hash_input
+from project.errors import UserError
+from project.types import Array
+
+FOLDER = ROOT / "data" / "cache"
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images of some files.
+
+    Attributes:
+        rows: (M, size, size, channels) uint8, those that could be read.
+        readable: (M,) their positions among the files.
+        hashes: (M,) of their pixels.
+        sizes: (M, 2) height and width in the file.
+        unreadable: why not, by position.
+    """
+
+    rows: Rows
+    readable: Array
+    hashes: Array
+    sizes: Array
+    unreadable: dict[int, str]
+
+
+def decode_all(files: Sequence[Path], size: int, channels: int) -> Decoded:
+    """Decodes files, or finds what an earlier run has decoded.
+
+    What is kept is named by the content of the files: a changed, added or renamed file makes a new
+    one, and a folder that was only moved or copied doesn't. Two processes don't do it at once, and
+    one that is killed leaves nothing that would be taken for whole.
+
+    Args:
+        files: in the order of the result.
+        size: height and width of the result in pixels.
+        channels: 1 or 3.
+
+    Raises:
+        UserError: a file is gone, or the disk is full.
+    """
+    settings = f"{size} {channels} {decode.VERSION}"
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        key = _content_key(files, settings)
+        pixels, about = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
+        with FileLock(FOLDER / f"{key}.lock"):
+            if not about.exists():
+                _build(files, size, channels, pixels, about)
+    except OSError as error:
+        raise UserError(
+            f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected files "
+            f"that can be read, and space in {FOLDER}"
+        ) from None
+    found = json.loads(about.read_text())
+    unreadable = {int(position): reason for position, reason in found["unreadable"].items()}
+    readable = np.array([i for i in range(len(files)) if i not in unreadable], dtype=np.int64)
+    return Decoded(
+        rows=Rows(pixels, readable),
+        readable=readable,
+        hashes=np.array(found["hashes"])[readable],
+        sizes=np.array(found["sizes"], dtype=np.int64).reshape(-1, 2)[readable],
+        unreadable=unreadable,
+    )
+
+
+def _content_key(files: Sequence[Path], settings: str) -> str:
+    """Names the content of the files; read again only if a file has changed on the disk."""
+    digest = hashlib.sha256(settings.encode())
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
+    known = FOLDER / f"{digest.hexdigest()[:32]}.key"
+    if known.exists():
+        return known.read_text()
+    content = hashlib.sha256(settings.encode())
+    for each in _progress(_map(_hash_file, files), len(files), "looking for changes"):
+        content.update(each)
+    key = content.hexdigest()[:32]
+    _write(known, key)
+    return key
+
+
+def _hash_file(file: Path) -> bytes:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+
+
+def _build(files: Sequence[Path], size: int, channels: int, pixels: Path, about: Path) -> None:
+    partial = pixels.with_suffix(".partial")  # of this content only, and only one process is here
+    array: Any = open_memmap(partial, "w+", np.uint8, (len(files), size, size, channels))
+
+    def put(position: int) -> tuple[str, tuple[int, int], str]:
+        try:
+            image, original = decode.decode_file(files[position], size, channels)
+        except Unreadable as error:
+            return "", (0, 0), str(error)
+        array[position] = image
+        return hash_input(image), original, ""
+
+    found = list(_progress(_map(put, range(len(files))), len(files), "reading images"))
+    array.flush()
+    os.replace(partial, pixels)
+    hashes, sizes, reasons = zip(*found, strict=True)
+    unreadable = {position: reason for position, reason in enumerate(reasons) if reason}
+    # Last, as it is what says that the other is whole.
+    _write(about, json.dumps({"unreadable": unreadable, "hashes": hashes, "sizes": sizes}))
+
+
+def _map(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """Maps in threads, as Pillow lets others work while it decodes; keeps the order."""
+    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    waiting = iter(items)
+    with ThreadPoolExecutor(num_threads) as threads:
+        # In parts: what is waiting or done stays small however many there are.
+        while part := list(islice(waiting, 1024)):
+            yield from threads.map(function, part)
+
+
+def _progress(made: Iterator[Made], total: int, what: str) -> Iterator[Made]:
+    hidden = not sys.stderr.isatty() or total < 256
+    bar: Any = tqdm(made, what, total, leave=False, unit="file", disable=hidden)
+    yield from bar
+
+
+def _write(file: Path, text: str) -> None:
+    """Writes a file whole or not at all, whoever else does so."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, file)
