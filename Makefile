@@ -6,6 +6,7 @@ RUN_PYTHON := $(VENV)/bin/python
 PORT ?= 5000
 
 # Quoted for the shell and for Hydra: paths and names may have blanks, quotes and other letters.
+quoted = '$(subst ','\'',$(1))'
 text = '"$(subst ",\",$(subst ','\'',$(1)))"'
 
 # MODEL=cnn DATA=digits EXPERIMENT=... DEVICES=2 SEED=1 ARGS="optimizer.lr=0.01 ..."
@@ -17,7 +18,7 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep compare lessons evaluate ui dashboard test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install train sweep compare lessons evaluate predict serve ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
 	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= LESSON= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
@@ -67,6 +68,14 @@ lessons: $(VENV)/.installed-onnx  ## all lessons, one after another, about 5 min
 
 evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last; or ARGS=robustness=true
 	@$(RUN_PYTHON) -m project.evaluate run=$(or $(RUN),last) $(ARGS)
+
+predict: $(VENV)/.installed  ## predict for INPUT=folder|image|table with RUN=<run id>|models:/<name>@champion
+	@$(RUN_PYTHON) -m project.predict run=$(or $(RUN),last) input=$(call quoted,$(INPUT)) \
+		$(if $(OUTPUT),output=$(call quoted,$(OUTPUT))) $(if $(TOP_K),top_k=$(TOP_K)) $(ARGS)
+
+serve: $(VENV)/.installed  ## answer requests with RUN=<run id>|models:/<name>@champion, PORT=5001
+	@$(RUN_PYTHON) -m project.serve run=$(or $(RUN),last) \
+		port=$(if $(filter file,$(origin PORT)),5001,$(PORT))
 
 ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000
 	@$(RUN_PYTHON) -m project.tracking.ui port=$(PORT)

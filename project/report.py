@@ -14,6 +14,7 @@ from project.figures import classification, reconstruction, regression, training
 from project.fit import Devices
 from project.models.base import Evaluation, Model, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor
+from project.scoring import Contract
 from project.tracking.run import Run
 from project.types import Array, Spec
 
@@ -49,7 +50,8 @@ def report(run: Run, config: Config, data: DataModule, devices: Devices, best: B
     # Exported on the CPU: a pt2 model can't be moved to another device.
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
-    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples], best.step)
+    contract = Contract.of(model).to_plain()
+    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples], best.step, contract)
 
 
 def load_best(run: Run, config: Config, spec: Spec) -> Model:

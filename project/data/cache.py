@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ class Decoded:
     """The images of some files.
 
     Attributes:
-        rows: (M, size, size, channels) uint8, those that could be read.
+        rows: (M, H, W, C) uint8, those that could be read.
         readable: (M,) their positions among the files.
         hashes: (M,) of their pixels.
         sizes: (M, 2) height and width in the file.
@@ -48,7 +48,7 @@ class Decoded:
     unreadable: dict[int, str]
 
 
-def decode_all(files: Sequence[Path], size: int, channels: int) -> Decoded:
+def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
     """Decodes files, or finds what an earlier run has decoded.
 
     What is kept is named by the content of the files: a changed, added or renamed file makes a new
@@ -57,20 +57,19 @@ def decode_all(files: Sequence[Path], size: int, channels: int) -> Decoded:
 
     Args:
         files: in the order of the result.
-        size: height and width of the result in pixels.
-        channels: 1 or 3.
+        shape: (H, W, C) of each in the result.
 
     Raises:
         UserError: a file is gone, or the disk is full.
     """
-    settings = f"{size} {channels} {decode.VERSION}"
+    settings = f"{shape} {decode.VERSION}"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         key = _content_key(files, settings)
         pixels, about = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
         with FileLock(FOLDER / f"{key}.lock"):
             if not about.exists():
-                _build(files, size, channels, pixels, about)
+                _build(files, shape, pixels, about)
     except OSError as error:
         raise UserError(
             f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected files "
@@ -98,7 +97,7 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
     if known.exists():
         return known.read_text()
     content = hashlib.sha256(settings.encode())
-    for each in _progress(_map(_hash_file, files), len(files), "looking for changes"):
+    for each in show_progress(map_in_threads(_hash_file, files), len(files), "looking for changes"):
         content.update(each)
     key = content.hexdigest()[:32]
     _write(known, key)
@@ -109,19 +108,21 @@ def _hash_file(file: Path) -> bytes:
     return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
 
 
-def _build(files: Sequence[Path], size: int, channels: int, pixels: Path, about: Path) -> None:
+def _build(files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, about: Path) -> None:
     partial = pixels.with_suffix(".partial")  # of this content only, and only one process is here
-    array: Any = open_memmap(partial, "w+", np.uint8, (len(files), size, size, channels))
+    array: Any = open_memmap(partial, "w+", np.uint8, (len(files), *shape))
 
     def put(position: int) -> tuple[str, tuple[int, int], str]:
         try:
-            image, original = decode.decode_file(files[position], size, channels)
+            image, original = decode.decode_file(files[position], shape)
         except Unreadable as error:
             return "", (0, 0), str(error)
         array[position] = image
         return hash_input(image), original, ""
 
-    found = list(_progress(_map(put, range(len(files))), len(files), "reading images"))
+    found = list(
+        show_progress(map_in_threads(put, range(len(files))), len(files), "reading images")
+    )
     array.flush()
     os.replace(partial, pixels)
     hashes, sizes, reasons = zip(*found, strict=True)
@@ -130,17 +131,36 @@ def _build(files: Sequence[Path], size: int, channels: int, pixels: Path, about:
     _write(about, json.dumps({"unreadable": unreadable, "hashes": hashes, "sizes": sizes}))
 
 
-def _map(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """Maps in threads, as Pillow lets others work while it decodes; keeps the order."""
-    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    waiting = iter(items)
-    with ThreadPoolExecutor(num_threads) as threads:
-        # In parts: what is waiting or done stays small however many there are.
-        while part := list(islice(waiting, 1024)):
-            yield from threads.map(function, part)
+def map_in_threads(
+    function: Callable[[Item], Made], items: Iterable[Item], ahead: int = 1024
+) -> Iterator[Made]:
+    """Maps in threads, as Pillow lets others work while it decodes; keeps the order.
+
+    Args:
+        function: that is called in threads.
+        items: that it is called with.
+        ahead: results that may wait until they are asked for.
+    """
+    threads = ThreadPoolExecutor(_num_cores())
+    waiting: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            waiting.append(threads.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
-def _progress(made: Iterator[Made], total: int, what: str) -> Iterator[Made]:
+def _num_cores() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def show_progress(made: Iterator[Made], total: int, what: str) -> Iterator[Made]:
+    """A bar on a terminal while there are many."""
     hidden = not sys.stderr.isatty() or total < 256
     bar: Any = tqdm(made, what, total, leave=False, unit="file", disable=hidden)
     yield from bar

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from project.types import Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte in RGB; more is taken for a decompression bomb
 VERSION = 1  # to be raised when the same file gives other pixels
 
@@ -23,34 +23,35 @@ class Unreadable(Exception):
     """A file that is no image, or damaged, or too large; the message says which."""
 
 
-def decode_file(path: Path, size: int, channels: int) -> tuple[Array, tuple[int, int]]:
+def decode_file(path: Path, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
     """Reads an image file; see ``decode``."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise Unreadable(error.strerror or "can't be read") from None
-    return decode(content, size, channels)
+    return decode(content, shape)
 
 
-def decode(content: bytes, size: int, channels: int) -> tuple[Array, tuple[int, int]]:
-    """Decodes an image, turns it upright by its EXIF orientation and resizes it to a square.
+def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
+    """Decodes an image, turns it upright by its EXIF orientation and resizes it.
 
     Transparency is shown on white, 16 bits become 8, and of several pictures in one file the first
     is taken.
 
     Args:
         content: of the file.
-        size: height and width of the result in pixels; the aspect ratio is not kept.
-        channels: 1 for grey, 3 for RGB.
+        shape: (H, W, C) of the result, C being 1 for grey or 3 for RGB; the aspect ratio is not
+            kept.
 
     Returns:
-        (size, size, channels) uint8; height and width of the image in the file.
+        (H, W, C) uint8; height and width of the image in the file.
 
     Raises:
         Unreadable: it isn't an image, is damaged, or is too large.
     """
     if not content:
         raise Unreadable("the file is empty")
+    rows, columns, channels = shape
     mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -60,7 +61,7 @@ def decode(content: bytes, size: int, channels: int) -> tuple[Array, tuple[int, 
                     f"{width} x {height} pixels: expected at most {MAX_PIXELS / 1e6:.0f} million"
                 )
             # A JPEG is decoded at half, a quarter or an eighth of its size where that is enough.
-            image.draft(mode, (size, size))
+            image.draft(mode, (columns, rows))
             upright = ImageOps.exif_transpose(image)
             pixels = np.asarray(_convert(upright, mode))
     except Unreadable:
@@ -71,11 +72,11 @@ def decode(content: bytes, size: int, channels: int) -> tuple[Array, tuple[int, 
         raise Unreadable(f"expected at most {MAX_PIXELS / 1e6:.0f} million pixels") from None
     except Exception as error:  # whatever Pillow's decoders raise on a damaged file
         raise Unreadable(f"damaged ({' '.join(str(error).split())})") from None
-    if pixels.shape[:2] != (size, size):
-        shrinks = pixels.shape[0] >= size and pixels.shape[1] >= size
+    if pixels.shape[:2] != (rows, columns):
+        shrinks = pixels.shape[0] >= rows and pixels.shape[1] >= columns
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, (size, size), interpolation=interpolation)
-    return pixels.reshape(size, size, channels), (height, width)
+        pixels = cv2.resize(pixels, (columns, rows), interpolation=interpolation)
+    return pixels.reshape(rows, columns, channels), (height, width)
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -83,7 +83,7 @@ def _read(
     # Official val, then official test, are at the end.
     parts = np.array([ORDER.index(part) for part in listing.parts] or [0] * len(names))
     order = np.argsort(parts, kind="stable")
-    decoded = decode_all([listing.files[i] for i in order], image_size, channels)
+    decoded = decode_all([listing.files[i] for i in order], (image_size, image_size, channels))
     unreadable = tuple((names[order[i]], reason) for i, reason in decoded.unreadable.items())
     kept = order[decoded.readable]
     if not len(kept):
@@ -114,7 +114,7 @@ def _list_by_folders(folder: Path) -> Listing:
     roots = _official_folders(folder) or {"": folder}
     files, labels, parts = [], [], []
     for part, place in roots.items():
-        if stray := [path for path in _walk(place, place, deep=False) if path.is_file()]:
+        if stray := [path for path in find_pictures(place, place, deep=False) if path.is_file()]:
             raise UserError(
                 f"data.root: {stray[0]}: a picture outside of the folders of classes: expected it "
                 "in one"
@@ -122,7 +122,7 @@ def _list_by_folders(folder: Path) -> Listing:
         for each in sorted(path for path in place.iterdir() if path.is_dir()):
             if each.name.startswith("."):
                 continue
-            found = _walk(each, folder)
+            found = find_pictures(each, folder)
             if not found:
                 raise UserError(
                     f"data.root: {each}: there are no pictures in it: expected "
@@ -157,8 +157,13 @@ def _official_folders(folder: Path) -> dict[str, Path]:
     return found if is_split and len(found) == len(visible) else {}
 
 
-def _walk(place: Path, root: Path, deep: bool = True) -> list[Path]:
+def find_pictures(place: Path, root: Path, deep: bool = True) -> list[Path]:
     """Pictures in a folder, sorted by name.
+
+    Args:
+        place: the folder.
+        root: out of which no link may lead.
+        deep: look into its sub-folders too.
 
     Raises:
         UserError: a link leads out of the root.
@@ -170,7 +175,7 @@ def _walk(place: Path, root: Path, deep: bool = True) -> list[Path]:
             path = Path(parent) / name
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise UserError(
-                    f"data.root: {path}: a link out of the folder, to {path.resolve()}: expected "
+                    f"{path}: a link out of the folder, to {path.resolve()}: expected "
                     "files inside it"
                 )
         found += [Path(parent) / name for name in files if _is_picture(name)]

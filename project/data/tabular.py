@@ -40,6 +40,7 @@ def read_table(file: str, key: str = "data.file") -> pd.DataFrame:
             frame = pd.read_csv(
                 path, keep_default_na=False, na_values=["", "NA", "NaN", "nan"], low_memory=False
             )
+            frame = _drop_row_numbers(frame, path, key)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{key}: {file}: byte {error.start} is not UTF-8: expected the file saved as UTF-8"
@@ -63,7 +64,7 @@ def _check_header(path: Path, key: str) -> None:
     for position, name in enumerate(names, 1):
         if names.count(name) > 1 and name:
             raise UserError(f"{key}: {path}: column '{name}' is there twice: expected one")
-        if not name.strip():
+        if not name.strip() and position > 1:
             raise UserError(f"{key}: {path}: column {position} has no name: expected one")
     if len(names) == 1:
         for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
@@ -71,6 +72,15 @@ def _check_header(path: Path, key: str) -> None:
                 raise UserError(
                     f"{key}: {path}: its columns are separated by {word}: expected commas"
                 )
+
+
+def _drop_row_numbers(frame: pd.DataFrame, path: Path, key: str) -> pd.DataFrame:
+    """Without a first column that has no name, which is what pandas writes the row numbers to."""
+    if not len(frame) or not str(frame.columns[0]).startswith("Unnamed: 0"):
+        return frame
+    if not frame.iloc[:, 0].equals(pd.Series(range(len(frame)))):
+        raise UserError(f"{key}: {path}: column 1 has no name: expected one")
+    return frame.iloc[:, 1:]
 
 
 def check_columns(frame: pd.DataFrame, names: Collection[str], key: str) -> None:

@@ -39,6 +39,7 @@ from project.types import Array
 
 MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
 OWN_DATA = {"images": "root", "table": "file"}  # key of the folder or file, by source
+CONTRACT = "contract"  # key of a saved model's metadata
 MAX_BATCH = 100  # params or tags that MLflow takes in one call
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,12 @@ class Run:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
     def log_model(
-        self, predictor: nn.Module, example: Array, example_output: Array, step: int
+        self,
+        predictor: nn.Module,
+        example: Array,
+        example_output: Array,
+        step: int,
+        contract: Mapping[str, Any],
     ) -> None:
         """Logs a model in the pt2 format, for any batch size, without pickled code.
 
@@ -246,6 +252,7 @@ class Run:
             example: a batch of two or more raw inputs; a batch of one would freeze the batch size.
             example_output: its predictions.
             step: after which its weights were saved; the metrics of that step become the model's.
+            contract: what it takes and gives, kept with it; plain values.
         """
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
@@ -266,6 +273,7 @@ class Run:
                 signature=signature,
                 input_example=example,
                 serialization_format="pt2",
+                metadata={CONTRACT: dict(contract)},
                 validate_serving_input=False,  # it would load the model once more
                 pip_requirements=[
                     f"torch=={torch.__version__.partition('+')[0]}",
