@@ -14,11 +14,13 @@ from project.figures import classification, reconstruction, regression, training
 from project.fit import Devices
 from project.models.base import Evaluation, Model, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor
+from project.overview import look, to_json
 from project.scoring import Contract
-from project.tracking.run import Run
+from project.tracking.run import Run, data_name
 from project.types import Array, Spec
 
 NUM_SHOWN = 8
+MAX_HASHED = 10_000  # images up to which a run looks for near-duplicates: some tenths of a second
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def report(run: Run, config: Config, data: DataModule, devices: Devices, best: B
     model = load_best(run, config, data.spec)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(run, model, data, predictions, best))
+    run.log_text(to_json(look(data, data_name(config.data), MAX_HASHED)), "data.json")
     # Exported on the CPU: a pt2 model can't be moved to another device.
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]

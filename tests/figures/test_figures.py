@@ -14,6 +14,7 @@ from project.figures import (
     graph,
     latent,
     overfitting,
+    overview,
     reconstruction,
     regression,
     regularisation,
@@ -45,6 +46,15 @@ VARIANTS = [f"variant {n}" for n in range(8)]
 SPLITS = ("50/15/35", "60/10/30", "70/5/25")
 NODES = [(f"aten.operation_{n}", "s x 128 x 14 x 14") for n in range(17)]
 FIGURES = {
+    "contact sheet": lambda: overview.contact_sheet({name: images(5, 3) for name in classes(12)}),
+    "class counts": lambda: overview.class_counts(
+        classes(60),
+        {name: RANDOM.integers(1, 90, 60).tolist() for name in ("train", "val", "test")},
+    ),
+    "class counts of two": lambda: overview.class_counts(
+        ["a", "b"], {"train": [5, 3], "val": [1, 1], "test": [2, 2]}
+    ),
+    "targets": lambda: overview.targets(RANDOM.normal(size=200), RANDOM.normal(size=20) * 5),
     "curves": lambda: training.learning_curves(
         {
             "loss": (np.geomspace(2, 0.01, 20), np.geomspace(2, 0.1, 20)),
