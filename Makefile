@@ -18,7 +18,7 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sweep compare lessons evaluate predict serve ui dashboard test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install data train sweep compare lessons evaluate predict serve export ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
 	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= LESSON= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
@@ -75,6 +75,10 @@ evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run 
 predict: $(VENV)/.installed  ## predict for INPUT=folder|image|table with RUN=<run id>|models:/<name>@champion
 	@$(RUN_PYTHON) -m project.predict run=$(or $(RUN),last) input=$(call quoted,$(INPUT)) \
 		$(if $(OUTPUT),output=$(call quoted,$(OUTPUT))) $(if $(TOP_K),top_k=$(TOP_K)) $(ARGS)
+
+export: $(VENV)/.installed-onnx  ## write the model and its card: RUN=<run id>|models:/..., FORMAT=onnx|pt2
+	@$(RUN_PYTHON) -m project.export run=$(or $(RUN),last) $(if $(FORMAT),format=$(FORMAT)) \
+		$(if $(OUTPUT),output=$(call quoted,$(OUTPUT))) $(ARGS)
 
 serve: $(VENV)/.installed  ## answer requests with RUN=<run id>|models:/<name>@champion, PORT=5001
 	@$(RUN_PYTHON) -m project.serve run=$(or $(RUN),last) \

@@ -59,7 +59,7 @@ def evaluate(run_id: str) -> Evaluation:
     from project.tracking.run import count_openings
 
     with stoppable():
-        run, data, model, device = _load(run_id)
+        run, data, model, device = load_finished(run_id)
         num_openings = count_openings(run)  # recorded first: whatever comes after, it was opened
         samples = data.open_test()
         metrics, predictions = measure(model, data.test_dataloader(), device)
@@ -116,7 +116,7 @@ def evaluate_robustness(run_id: str) -> Robustness:
     from project.robustness import CORRUPTIONS, corrupt, measure_robustness
 
     with stoppable():
-        run, data, model, device = _load(run_id)
+        run, data, model, device = load_finished(run_id)
         if not isinstance(model.task, Classifier) or not data.spec.is_image:
             raise UserError(f"robustness: true: run {run.id} doesn't classify images")
         _, probabilities = measure(model, data.val_dataloader()[0], device)
@@ -148,8 +148,12 @@ def evaluate_robustness(run_id: str) -> Robustness:
     return Robustness(run.id, len(targets), curves, error)
 
 
-def _load(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
-    """A finished run, its data, its best model, and the device to measure on."""
+def load_finished(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
+    """A finished run, its data, its best model, and the device to measure on.
+
+    Raises:
+        UserError: it isn't there, isn't finished, has no checkpoint, or its data have changed.
+    """
     from project.config import build_data
     from project.fit import choose_devices
     from project.report import load_best

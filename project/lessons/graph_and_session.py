@@ -1,8 +1,6 @@
 """A trained model as a graph, run without the code it came from."""
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +12,16 @@ from torch.utils.benchmark import Timer
 
 from project.compare.trained import Analysis, Drawn, Runs, Trained
 from project.errors import UserError
+from project.export import onnx_session, to_program, write_onnx
 from project.figures import graph as drawing
 from project.models.base import Predictor
 from project.types import Array
 
 try:
     import onnx
-    import onnxruntime  # type: ignore[import-untyped]
 except ImportError:
     raise UserError(
-        'lesson: graph_and_session: onnxruntime is missing: expected pip install -e ".[onnx]"'
+        'lesson: graph_and_session: onnx is missing: expected pip install -e ".[onnx]"'
     ) from None
 
 BATCHES = (1, 256)
@@ -38,18 +36,13 @@ class Graphs:
         eager: the code itself.
         exported: torch.export's graph.
         model: ONNX's graph.
-        session: that runs it.
+        run_session: probabilities (B, classes) of raw images (B, H, W, C), by onnxruntime.
     """
 
     eager: torch.nn.Module
     exported: torch.export.ExportedProgram
     model: onnx.ModelProto
-    session: onnxruntime.InferenceSession
-
-    def run_session(self, images: Array) -> Array:
-        """Probabilities (B, classes) of raw images (B, H, W, C)."""
-        (name,) = (each.name for each in self.session.get_inputs())
-        return np.asarray(self.session.run(None, {name: images})[0])
+    run_session: Callable[[Array], Array]
 
     @torch.inference_mode()
     def run_eager(self, images: Array) -> Array:
@@ -60,20 +53,11 @@ class Graphs:
 def export(trained: Trained) -> Graphs:
     """Exports the best epoch's model, for any number of images."""
     eager = Predictor(trained.model).eval()
-    example = (torch.from_numpy(trained.data.val.inputs[:2]),)
-    shapes = ({0: torch.export.Dim("batch")},)
-    exported = torch.export.export(eager, example, dynamic_shapes=shapes)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about its own inside
+    exported = to_program(trained.model, trained.data.val.inputs[:2])
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(exported, (), str(path), dynamo=True, external_data=False, verbose=False)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
-        )
-        return Graphs(eager, exported, onnx.load(str(path)), session)
+        write_onnx(exported, path)
+        return Graphs(eager, exported, onnx.load(str(path)), onnx_session(path, num_threads=1))
 
 
 def measure(trained: Trained) -> dict[str, float]:

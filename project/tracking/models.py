@@ -14,7 +14,7 @@ from mlflow.models import Model
 from torch import Tensor
 
 from project.errors import UserError
-from project.tracking.run import CONTRACT, find_run, use_tracking_uri
+from project.tracking.run import CONTRACT, Run, find_run, use_tracking_uri
 from project.tracking.store import open_store, tracking_uri
 
 
@@ -52,6 +52,32 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
             "models:/<name>@champion"
         ) from None
     return network, metadata[CONTRACT]
+
+
+def run_of(model: str) -> Run:
+    """The run that trained a model.
+
+    Args:
+        model: a run id, ``last``, or a name of the registry.
+
+    Raises:
+        UserError: there is no such run or model.
+    """
+    if not model.startswith("models:/"):
+        return find_run(model)
+    client, _ = open_store()
+    name, _, version = model.removeprefix("models:/").rpartition("/")
+    aliased, _, alias = model.removeprefix("models:/").rpartition("@")
+    try:
+        if aliased:
+            found = client.get_model_version_by_alias(aliased, alias)
+        else:
+            found = client.get_model_version(name, version)
+    except MlflowException:
+        raise UserError(
+            f"run: {model}: there is no such model: expected models:/<name>@champion"
+        ) from None
+    return find_run(str(found.run_id))
 
 
 def model_id(run_id: str) -> str:

@@ -232,6 +232,10 @@ class Run:
         """Saves text as an artifact."""
         self.client.log_text(self.id, text, file)
 
+    def log_files(self, folder: Path, name: str) -> None:
+        """Saves the files of a folder as artifacts, in a folder of that name."""
+        self.client.log_artifacts(self.id, str(folder), name)
+
     def log_figures(self, figures: Iterable[tuple[str, Figure]]) -> None:
         """Saves figures as PNG under ``figures/``."""
         for name, figure in figures:
