@@ -18,10 +18,10 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sweep compare lessons evaluate predict serve export ui dashboard test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install data train sweep compare lessons evaluate predict serve export runs diff reproduce ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
-	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= LESSON= TRIALS= WORKERS= STUDY= ARGS=\"key=value ...\"]"
+	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= ... ARGS=\"key=value ...\"]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
@@ -83,6 +83,15 @@ export: $(VENV)/.installed-onnx  ## write the model and its card: RUN=<run id>|m
 serve: $(VENV)/.installed  ## answer requests with RUN=<run id>|models:/<name>@champion, PORT=5001
 	@$(RUN_PYTHON) -m project.serve run=$(or $(RUN),last) \
 		port=$(if $(filter file,$(origin PORT)),5001,$(PORT))
+
+runs: $(VENV)/.installed  ## list the latest runs
+	@$(RUN_PYTHON) -m project.runs $(ARGS)
+
+diff: $(VENV)/.installed  ## what differs between two runs: RUNS="<id> <id>"
+	@$(RUN_PYTHON) -m project.diff $(RUNS)
+
+reproduce: $(VENV)/.installed  ## train RUN=<run id> again from what it has logged, and compare
+	@$(RUN_PYTHON) -m project.reproduce run=$(or $(RUN),last)
 
 ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000
 	@$(RUN_PYTHON) -m project.tracking.ui port=$(PORT)

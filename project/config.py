@@ -185,7 +185,9 @@ def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
         chosen = [group for group in node if group in groups]
         for group in chosen:
             (folder / group).mkdir()
-            (folder / group / f"{LAID_OUT}.yaml").write_text(yaml.safe_dump(node[group]))
+            (folder / group / f"{LAID_OUT}.yaml").write_text(
+                yaml.safe_dump(node[group], sort_keys=False)  # transforms are in their order
+            )
         rest = {key: value for key, value in node.items() if key not in groups}
         defaults = [{f"override /{group}": LAID_OUT} for group in chosen]
         text = "# @package _global_\n" + yaml.safe_dump({"defaults": defaults, **rest})

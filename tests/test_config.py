@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import command, configure
 
 from project.config import CONF, Config, build_data, build_model, check, compose
@@ -187,3 +188,13 @@ def test_every_experiment_composes_and_its_header_says_what_to_expect(path: Path
     header = path.read_text().split("\n\n")[0]
     for word in ("make train", "val/", "seconds", "measured on"):
         assert word in header
+
+
+def test_a_run_s_config_keeps_the_order_of_transforms(tmp_path: Path) -> None:
+    config = configure("augment=full", "+augment.a_blur._target_=albumentations.GaussianBlur")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    again = configure(f"experiment={file}")
+    assert list(again.augment) == list(config.augment)
+    assert list(config.augment) != sorted(config.augment)
+    assert again == config

@@ -19,6 +19,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
@@ -354,7 +355,7 @@ def find_run(run: str, key: str = "run") -> Run:
             raise UserError(f"{key}: last: there is no run yet: expected `make train` before")
         return Run(latest[0].info.run_id)
     try:
-        found = client.get_run(run)
+        found = client.get_run(_complete(client, experiment_id, run, key))
     except MlflowException:
         raise UserError(
             f"{key}: {run}: there is no such run in {tracking_uri()}: expected a run id, or last"
@@ -364,6 +365,16 @@ def find_run(run: str, key: str = "run") -> Run:
             f"{key}: {run}: it was deleted, or not made by `make train`: expected another run"
         )
     return Run(found.info.run_id)
+
+
+def _complete(client: MlflowClient, experiment_id: str, run: str, key: str) -> str:
+    """The whole id of a run of which the beginning was given, as `make runs` shows it."""
+    if not re.fullmatch("[0-9a-f]{6,31}", run):
+        return run
+    found = client.search_runs([experiment_id], f"attributes.run_id LIKE '{run}%'", max_results=2)
+    if len(found) > 1:
+        raise UserError(f"{key}: {run}: several runs begin like that: expected more of the id")
+    return str(found[0].info.run_id) if found else run
 
 
 def describe(error: BaseException) -> str:
