@@ -123,11 +123,15 @@ def _worktree(path: Path, run: "Run", commit: str, changes: str) -> Iterator[Pat
         _git("worktree", "prune")
 
 
-def _git(*arguments: str, folder: Path = ROOT) -> str:
+def _git(*arguments: str, folder: Path | None = None) -> str:
     """Runs git; what it has against it, in a line, or nothing."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace"
+            ["git", *arguments],
+            cwd=folder or ROOT,
+            capture_output=True,
+            text=True,
+            errors="replace",
         )
     except OSError as error:
         return f"git can't be run ({error.strerror})"

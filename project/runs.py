@@ -20,16 +20,16 @@ COLOURS = {"FINISHED": "green", "RUNNING": "blue", "KILLED": "yellow", "FAILED":
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the table."""
-    from rich.console import Console
-
-    from project.tracking.listing import list_runs
-
     limit = 20
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key != "limit" or not value.isdecimal() or not 0 < int(value) <= 10_000:
             raise UserError(f"{argument}: expected limit=<number from 1 to 10000>")
         limit = int(value)
+    from rich.console import Console
+
+    from project.tracking.listing import list_runs
+
     runs = list_runs(limit)
     if not runs:
         print("there is no run yet: `make train` makes one")
