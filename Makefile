@@ -18,7 +18,7 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sweep compare lessons evaluate predict serve export runs diff reproduce ui dashboard test test-all test-gpu lint format bench bench-gpu clean
+.PHONY: help install data find-lr train sweep compare lessons evaluate predict serve export runs diff reproduce ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## this list
 	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= ... ARGS=\"key=value ...\"]"
@@ -53,6 +53,9 @@ install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves
 
 data: $(VENV)/.installed  ## look at a data set before training: DATA=images ROOT=folder, DATA=table ...
 	@$(RUN_PYTHON) -m project.overview $(OVERRIDES)
+
+find-lr: $(VENV)/.installed  ## suggest a learning rate: MODEL= DATA= ... as for train
+	@$(RUN_PYTHON) -m project.find_lr $(OVERRIDES)
 
 train: $(VENV)/.installed  ## train a model; RESUME=<run id> goes on with an interrupted run
 	@$(RUN_PYTHON) -m project.train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES)

@@ -249,7 +249,10 @@ def _fit(
     strategy: Any = "auto"
     if devices.count > 1:
         backend = "nccl" if devices.accelerator == "gpu" else "gloo"
-        strategy = DDPStrategy(process_group_backend=backend)
+        # Else each process would wait for the gradients of what is not trained in this epoch.
+        strategy = DDPStrategy(
+            process_group_backend=backend, find_unused_parameters=model.has_phases
+        )
     with warnings.catch_warnings(), run.metric_logger(enabled=rank == 0) as logger:
         warnings.filterwarnings("ignore", module=r"lightning|torchmetrics|torch")
         trainer = pl.Trainer(

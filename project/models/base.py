@@ -1,7 +1,7 @@
 """The LightningModule under every model: steps, losses, metrics and optimiser, written once."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar, Literal
@@ -145,11 +145,13 @@ class Model(pl.LightningModule):
     Attributes:
         needs: the kind of samples that the network works on.
         task_type: the task, where the model has one of its own instead of the data's.
+        has_phases: whether there are epochs in which some parameters are not trained.
         recipe: how it is trained; set by ``prepare``.
     """
 
     needs: ClassVar[Literal["image", "any"]] = "any"
     task_type: ClassVar[type[Task] | None] = None
+    has_phases: bool = False
     recipe: Recipe
 
     def __init__(self, spec: Spec) -> None:
@@ -190,15 +192,18 @@ class Model(pl.LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Trained weights, and biases and norms, which are not decayed (arXiv:1812.01187)."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.ndim > 1]},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        return split_by_decay(p for p in self.parameters() if p.requires_grad)
+
+    def make_optimizer(self) -> Optimizer:
+        """The recipe's optimiser; a group with an ``lr_factor`` has that share of its rate."""
+        optimizer = self.recipe.optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
+        return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and its schedule over all steps of the run."""
-        optimizer = self.recipe.optimizer(self.parameter_groups())
+        optimizer = self.make_optimizer()
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.recipe.scheduler(optimizer, num_steps)
         return {
@@ -296,6 +301,14 @@ class Model(pl.LightningModule):
                 f"{name} is {value.item()} at step {step} (epoch {epoch}): "
                 "expected a finite number; a lower optimizer.lr or trainer.gradient_clip may help"
             )
+
+
+def split_by_decay(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups for an optimiser: weights, and biases and norms, which are not decayed."""
+    weights, others = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in parameters:
+        (weights if parameter.ndim > 1 else others).append(parameter)
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
 
 class Predictor(nn.Module):

@@ -1,21 +1,27 @@
 """Any classification network of torchvision.models, with a new head."""
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.error import URLError
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from project.errors import UserError, nearest
-from project.models.base import Model
+from project.models.base import Model, split_by_decay
 from project.models.layers import Dropout
-from project.types import Probability, Spec
+from project.types import NonNegativeInt, Probability, Spec
 
 NUM_IMAGENET_CLASSES = 1000
+Factor = Annotated[float, Field(gt=0, le=1)]
 
 
 class Pretrained(Model):
     """A network of torchvision.models by name; grey images are shown to it as RGB.
+
+    Pretrained weights are fine-tuned in two phases: first the new head alone, then everything, the
+    backbone at a lower rate, so that what it knows isn't lost to a head that knows nothing yet.
+    Without them there is nothing to be lost, and everything is trained alike from the start.
 
     Dropout inside torchvision's networks draws anew on each of several devices; the new head's
     doesn't.
@@ -25,7 +31,9 @@ class Pretrained(Model):
         name: of the network, as in ``torchvision.models.list_models()``.
         weights: ``none``, or a name of torchvision's such as ``DEFAULT`` or ``IMAGENET1K_V1``; they
             are downloaded once into torch hub's cache.
-        freeze: train the new head only.
+        freeze: train the new head only, in all epochs.
+        head_epochs: epochs of the first phase.
+        backbone_lr_factor: learning rate of the backbone over that of the head.
         dropout: probability that a feature before the new head is left out of a training step.
 
     Raises:
@@ -41,6 +49,8 @@ class Pretrained(Model):
         name: str = "resnet18",
         weights: str = "none",
         freeze: bool = False,
+        head_epochs: NonNegativeInt = 1,
+        backbone_lr_factor: Factor = 0.1,
         dropout: Probability = 0.2,
     ) -> None:
         super().__init__(spec)
@@ -49,8 +59,33 @@ class Pretrained(Model):
         self.network = _load(name, weights)
         self.is_frozen = freeze
         self.network.requires_grad_(not freeze)
-        _replace_head(self.network, spec.num_outputs, dropout)
+        self._head = set(_replace_head(self.network, spec.num_outputs, dropout).parameters())
+        is_tuned = weights != "none" and not freeze
+        self.head_epochs = head_epochs if is_tuned else 0
+        self.backbone_lr_factor = backbone_lr_factor if is_tuned else 1.0
+        self.has_phases = self.head_epochs > 0
         self._try_forward(name)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head's before the backbone's, which has a lower rate."""
+        if self.backbone_lr_factor == 1:
+            return super().parameter_groups()
+        backbone = [p for p in self.network.parameters() if p not in self._head]
+        head = [p for p in self.network.parameters() if p in self._head]
+        lower = [
+            {**group, "lr_factor": self.backbone_lr_factor} for group in split_by_decay(backbone)
+        ]
+        return split_by_decay(head) + lower
+
+    def on_train_epoch_start(self) -> None:
+        """Begins the phase of the epoch: a function of the epoch alone, whatever was resumed."""
+        super().on_train_epoch_start()
+        if not self.has_phases:
+            return
+        self.is_frozen = self.current_epoch < self.head_epochs
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(not self.is_frozen or parameter in self._head)
+        self.train()
 
     def train(self, mode: bool = True) -> "Pretrained":
         """Keeps a frozen backbone in eval mode, else its batch norms would go on learning."""
@@ -116,8 +151,8 @@ def _load(name: str, weights: str) -> nn.Module:
     return network
 
 
-def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> None:
-    """Puts dropout and a new layer where the one with ImageNet's 1,000 outputs is."""
+def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> nn.Module:
+    """Puts dropout and a new layer where the one with ImageNet's 1,000 outputs is; gives them."""
     for path, module in reversed(list(network.named_modules())):
         head: nn.Module
         if isinstance(module, nn.Linear) and module.out_features == NUM_IMAGENET_CLASSES:
@@ -127,6 +162,7 @@ def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> None:
         else:
             continue
         parent, _, attribute = path.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, nn.Sequential(Dropout(dropout), head))
-        return
+        new = nn.Sequential(Dropout(dropout), head)
+        setattr(network.get_submodule(parent), attribute, new)
+        return new
     raise ValueError("name: this network has no layer of 1,000 outputs to replace")

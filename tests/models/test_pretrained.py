@@ -1,0 +1,164 @@
+"""Transfer learning: weights from torch hub's cache, first the head, then everything, slower."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import command, configure
+from torch import Tensor
+from torchvision import models
+
+from project.config import build_data, build_model
+from project.errors import Stopped
+from project.fit import make_model
+from project.models.pretrained import Pretrained
+from project.predict import predict
+from project.tracking.run import find_run
+from project.train import Result, train
+
+NAME = "mobilenet_v3_small"
+SETTINGS = (
+    "model=pretrained",
+    f"model.name={NAME}",
+    "model.weights=DEFAULT",
+    "data.image_size=32",
+    "data.limit_train=128",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=3",
+    "augment=none",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tensor]]:
+    """A file in torch hub's cache, under the name that torchvision looks for."""
+    home = tmp_path_factory.mktemp("torch")
+    torch.manual_seed(5)
+    network = models.get_model(NAME, weights=None)
+    file = models.get_model_weights(NAME).DEFAULT.url.rpartition("/")[2]
+    (home / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(network.state_dict(), home / "hub" / "checkpoints" / file)
+    before = os.environ.get("TORCH_HOME")
+    os.environ["TORCH_HOME"] = str(home)
+    yield network.state_dict()
+    if before is None:
+        del os.environ["TORCH_HOME"]
+    else:
+        os.environ["TORCH_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def result(weights: dict[str, Tensor]) -> Result:
+    return train(configure(*SETTINGS))
+
+
+def network_of(run_id: str, file: str) -> dict[str, Tensor]:
+    path = find_run(run_id).folder / file
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+
+
+def is_head(name: str) -> bool:
+    return name.startswith("classifier.3")
+
+
+def test_the_cached_weights_are_what_training_starts_from(weights: dict[str, Tensor]) -> None:
+    config = configure(*SETTINGS)
+    model = make_model(config, build_data(config))
+    assert isinstance(model, Pretrained)
+    for name, value in model.network.state_dict().items():
+        if not is_head(name):
+            torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+
+
+def test_first_the_head_alone_then_everything(weights: dict[str, Tensor]) -> None:
+    config = configure(*SETTINGS, "trainer.max_epochs=1")
+    first = network_of(train(config, brief=True).run_id, "last.ckpt")
+    start = make_model(config, build_data(config)).state_dict()
+    for name, value in first.items():
+        if is_head(name):
+            assert not torch.equal(value, start[f"network.{name}"]), name
+        else:  # the statistics of batch norm too
+            assert torch.equal(value, weights[name]), name
+    config = configure(*SETTINGS, "trainer.max_epochs=2", "model.head_epochs=0")
+    both = network_of(train(config, brief=True).run_id, "last.ckpt")
+    moved = [n for n, value in both.items() if not torch.equal(value, weights.get(n, value))]
+    assert len(moved) > 100
+
+
+def test_the_backbone_has_the_lower_rate(result: Result) -> None:
+    config = configure(*SETTINGS, "optimizer.lr=0.01", "model.backbone_lr_factor=0.25")
+    model = build_model(config, build_data(config).spec)
+    optimizer = model.make_optimizer()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.01, 0.0025, 0.0025]
+    numbers = [sum(p.numel() for p in group["params"]) for group in optimizer.param_groups]
+    assert sum(numbers) == sum(p.numel() for p in model.parameters())
+    assert numbers[0] == 1024 * 10
+    _, rates = find_run(result.run_id).history("train/lr")
+    assert rates.max() == pytest.approx(configure(*SETTINGS).optimizer["lr"], rel=0.05)
+
+
+def test_without_weights_everything_is_trained_alike() -> None:
+    config = configure(*SETTINGS, "model.weights=none")
+    model = build_model(config, build_data(config).spec)
+    assert not model.has_phases
+    assert len(model.make_optimizer().param_groups) == 2
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: Result) -> None:
+    def stop(epoch: int, score: float) -> bool:
+        if epoch == epochs:
+            raise Stopped(15)
+        return False
+
+    config = configure(*SETTINGS)
+    with pytest.raises(Stopped):
+        train(config, watch=stop, tags={"stopped": str(epochs)})
+    client, experiment = find_run("last").client, find_run("last").experiment_id
+    (stopped,) = client.search_runs([experiment], f"tags.stopped = '{epochs}'")
+    again = train(config, stopped.info.run_id)
+    whole, resumed = (network_of(run, "last.ckpt") for run in (result.run_id, again.run_id))
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_two_processes_train_in_two_phases(weights: dict[str, Tensor]) -> None:
+    devices = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=2")
+    run_id = train(configure(*SETTINGS, *devices), brief=True).run_id
+    trained = network_of(run_id, "last.ckpt")
+    moved = [name for name, value in trained.items() if not is_head(name)
+             and not torch.equal(value, weights[name])]  # fmt: skip
+    assert len(moved) > 100
+    assert find_run(run_id).mlflow_run.info.status == "FINISHED"
+
+
+def test_a_trained_model_needs_the_cache_no_more(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from project.evaluate import evaluate
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    assert evaluate(result.run_id).num_samples > 0
+    assert len(predict(result.run_id, str(tmp_path / "a.png"))) == 1
+
+
+def test_without_network_and_cache_it_is_one_line(tmp_path: Path) -> None:
+    proxies = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "http_proxy"), "http://127.0.0.1:9")
+    environment = {
+        **os.environ,
+        **proxies,
+        "TORCH_HOME": str(tmp_path),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
+    done = command("project.train", *SETTINGS, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model.weights: DEFAULT: mobilenet_v3_small's weights are")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "mlflow.db").exists()
