@@ -1,12 +1,19 @@
 """PyTorch Lightning experiments, tracked in MLflow.
 
+In a notebook the commands are functions that take the same overrides:
+
+    from project import compare, predict, sweep, train
+
+    train("model=cnn", "data=digits", "trainer.max_epochs=3")
+
 Importing the package sets what must be set before other imports: environment defaults, and the two
 operators that torchvision needs where its compiled ones can't be loaded.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -24,6 +31,10 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }.items():
     os.environ.setdefault(_name, _value)
+
+
+# In a notebook without widgets tqdm draws its bars as text, which is no reason for a warning.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 class _TorchvisionOperators(MetaPathFinder):
@@ -44,6 +55,17 @@ class _TorchvisionOperators(MetaPathFinder):
         if spec is not None and spec.origin is not None:
             _declare_missing_operators(Path(spec.origin).parent)
         return spec
+
+
+def make_callable(module: str, function: Callable[..., Any]) -> None:
+    """Lets a module be called like a function, so that a command has one name everywhere.
+
+    Args:
+        module: its name.
+        function: that a call of the module goes to.
+    """
+    kind = type("Command", (ModuleType,), {"__call__": staticmethod(function)})
+    sys.modules[module].__class__ = kind
 
 
 _libraries: list[Any] = []  # an operator lives as long as the library object that declared it

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from project import make_callable
 from project.command import run_command
 from project.errors import UserError, nearest, stoppable
 
@@ -182,3 +183,5 @@ def _show(table: "pd.DataFrame", path: Path) -> None:
 
 if __name__ == "__main__":
     run_command(main, __doc__)
+else:
+    make_callable(__name__, predict)

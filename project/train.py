@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from project import make_callable
 from project.command import run_command
 from project.errors import UserError, stoppable
 
@@ -165,5 +166,14 @@ def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
     return config
 
 
+def train_overrides(*overrides: str) -> Result:
+    """Trains by overrides such as ``model=cnn``; what ``project.train`` is in a notebook."""
+    from project.config import check, compose
+
+    return train(check(compose("train", overrides)))
+
+
 if __name__ == "__main__":
     run_command(main, __doc__)
+else:
+    make_callable(__name__, train_overrides)

@@ -13,13 +13,27 @@ variants.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from project.command import run_command, start_importing
 from project.errors import UserError, stoppable
 
+if TYPE_CHECKING:
+    from project.compare.comparison import Comparison
+
 
 def main(arguments: Sequence[str]) -> None:
     """Compares by the arguments of a command line and prints the verdicts."""
+    compare_overrides(*arguments)
+
+
+def compare_overrides(*overrides: str) -> "Comparison":
+    """Compares by overrides such as ``lesson=mlp_vs_cnn``, prints the verdicts and gives them.
+
+    Raises:
+        UserError: something doesn't fit; nothing was written.
+    """
+    arguments = list(overrides)
     names = [line.removeprefix("lesson=") for line in arguments if line.startswith("lesson=")]
     if not names or not names[-1]:
         raise UserError("lesson: missing: expected a name of conf/lesson/, or a .yaml file")
@@ -29,9 +43,9 @@ def main(arguments: Sequence[str]) -> None:
     from project.compare.report import report, show
     from project.pool import Pool, choose_workers
 
-    overrides = [line for line in arguments if not line.startswith("lesson=")]
+    base = [line for line in arguments if not line.startswith("lesson=")]
     with stoppable():
-        lesson = read_lesson(names[-1], overrides)
+        lesson = read_lesson(names[-1], base)
         settings = lesson.runs[0].config.trainer
         num_workers, devices = choose_workers(lesson.settings.workers, settings, 1)
         with open_parent(lesson) as parent:
@@ -39,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
                 comparison = compare(lesson, parent, pool, devices)
             path = report(comparison)
         show(comparison, path)
+    return comparison
 
 
 if __name__ == "__main__":

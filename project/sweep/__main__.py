@@ -23,10 +23,20 @@ from project.errors import UserError, stoppable
 if TYPE_CHECKING:
     from project.config import Config
     from project.sweep.search import SweepSettings
+    from project.sweep.winner import Winner
 
 
 def main(arguments: Sequence[str]) -> None:
     """Searches by the arguments of a command line and prints the winner."""
+    sweep(*arguments)
+
+
+def sweep(*overrides: str) -> "Winner":
+    """Searches by overrides such as ``sweep.trials=20``, prints the winner and gives it.
+
+    Raises:
+        UserError: something doesn't fit; nothing was written.
+    """
     start_importing()  # beside the imports of this process
     from project.pool import Pool, choose_workers
     from project.progress import say
@@ -42,7 +52,6 @@ def main(arguments: Sequence[str]) -> None:
     from project.tracking.group import opened
 
     with stoppable():
-        overrides = list(arguments)
         config, settings, tree = _read(overrides)
         num_workers, devices = choose_workers(
             settings.workers, config.trainer, settings.devices_per_trial
@@ -64,9 +73,10 @@ def main(arguments: Sequence[str]) -> None:
                     log_trials(search)
                     winner = find_winner(search, pool, settings.top_k, settings.seeds)
                     values = search.space.values(winner.settings[0].trial.params)
-                    command = train_command(overrides, winner.config, values)
+                    command = train_command(list(overrides), winner.config, values)
                     log_winner(search, winner, command)
         show(search, winner, command)
+    return winner
 
 
 def _read(overrides: Sequence[str]) -> tuple["Config", "SweepSettings", dict[str, Any]]:

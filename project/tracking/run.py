@@ -242,6 +242,11 @@ class Run:
         for name, figure in figures:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
+    def load_figure(self, name: str) -> Any:
+        """A figure that was logged, by a name such as ``learning_curves``: a PIL image."""
+        with use_tracking_uri():
+            return mlflow.artifacts.load_image(f"runs:/{self.id}/figures/{name}.png")
+
     def log_model(
         self,
         predictor: nn.Module,
