@@ -1,6 +1,8 @@
 """Times the project side by side with hand-written loops and writes benchmarks/RESULTS.md.
 
-Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3] [part=training|search]
+Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3] [part=PART]
+
+PART is training, search or images; without it, all of them.
 
 What is compared runs in turn (A B C A B C ...), each in a process of its own, so that a machine
 that is busy for a while slows all of them; ratios are taken within a turn, their median is quoted.
@@ -10,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,7 @@ NUM_TRIALS = 32
 VARIANTS = ("by hand", "tracked", "untracked", "by hand, fp32 NCHW")
 
 
+IMAGES = ("first pass by hand", "first pass", "in memory", "in a file", "predict")
 SEARCHES = ("search_by_hand", "search_by_sweep", "cost_of_a_trial")
 
 
@@ -43,6 +47,16 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
     Returns:
         Samples a second of training, and val accuracy; of searches what `benchmarks.search` gives.
     """
+    if variant in IMAGES:
+        from benchmarks import images
+
+        folder = Path(overrides[0])
+        if variant in ("in memory", "in a file"):
+            return {"speed": images.later_epochs(folder, variant == "in a file")}
+        if variant == "predict":
+            return images.predictions(folder)
+        read = images.first_pass if variant == "first pass" else images.first_pass_by_hand
+        return {"speed": read(folder)}
     if variant in SEARCHES:
         from benchmarks import search
 
@@ -206,6 +220,44 @@ def compare_searches(accelerator: list[str], repeats: int) -> list[str]:
     ]
 
 
+def compare_images(repeats: int) -> list[str]:
+    """A folder of pictures against the bare loop and tensors in memory; predict against forward."""
+    from benchmarks.images import HEIGHT, NUM_FILES, SIZE, WIDTH, write_folder
+
+    speeds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(Path(folder) / "large")
+        for repeat in range(repeats):
+            for variant in IMAGES:
+                found = in_process(variant, [f"{folder}/large"])
+                shutil.rmtree(Path(folder) / "large" / "small", ignore_errors=True)
+                for key, speed in found.items():
+                    name = variant if key == "speed" else f"predict, {key}"
+                    speeds.setdefault(name, []).append(speed)
+                    print(f"  {repeat + 1}/{repeats} {name}: {speed:,.0f}", flush=True)
+    rows = (
+        ("first pass: OpenCV's bare loop, a process a core", "first pass by hand", ""),
+        ("first pass: the project's, hashed and written", "first pass", "first pass by hand"),
+        ("later epochs of `cnn`: in memory", "in memory", ""),
+        ("later epochs of `cnn`: in the file of a folder larger than memory", "in a file",
+         "in memory"),
+        ("`resnet` alone, batches of 256 in memory", "predict, bare", ""),
+        ("the saved model on the same batches", "predict, pixels", "predict, bare"),
+        ("`make predict` on their files, model loaded and files decoded", "predict, folder",
+         "predict, bare"),
+    )  # fmt: skip
+    lines = [
+        f"A folder of {NUM_FILES:,} JPEGs of {WIDTH} x {HEIGHT}, resized to {SIZE} x {SIZE}.",
+        "",
+        "| | images/s, median | ratio to the line above it is compared with, median (range) |",
+        "| --- | --- | --- |",
+    ]
+    for title, name, reference in rows:
+        ratio = ratios(speeds[name], speeds[reference]) if reference else ""
+        lines.append(f"| {title} | {statistics.median(speeds[name]):,.0f} | {ratio} |")
+    return [*lines, ""]
+
+
 def hardware(is_gpu: bool) -> str:
     """The machine, as the report names it."""
     import torch
@@ -260,7 +312,11 @@ def main() -> None:
         name = f"Search on {accelerator.upper()}"
         print(name)
         write([*head(name), *compare_searches(on, repeats)], name)
-    if part == "search":
+    if part in ("", "images"):
+        name = f"Images on {accelerator.upper()}"
+        print(name)
+        write([*head(name), *compare_images(repeats)], name)
+    if part in ("search", "images"):
         return
     section = head(accelerator.upper())
     for title, overrides in (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import command, configure
+from conftest import configure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import project
@@ -99,6 +99,5 @@ def test_the_command_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_mistake_is_one_line() -> None:
-    done = command("project.find_lr", "model.dropout=2")
-    assert done.returncode == 2
-    assert done.stderr == "error: model.dropout: 2: expected less than 1\n"
+    with pytest.raises(UserError, match=r"^model\.dropout: 2: expected less than 1$"):
+        main(["model.dropout=2"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import configure
-from data.pictures import write_classes
+from data.own_data import write_classes
 from PIL import Image
 from sklearn.datasets import load_sample_image
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import configure, wait_until_it_answers
-from data.pictures import write_classes
+from data.own_data import write_classes
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_wine
 

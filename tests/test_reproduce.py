@@ -128,6 +128,7 @@ def test_the_result_is_equal_bit_for_bit(clone: Clone, run_id: str) -> None:
     assert clone.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_another_result_is_said_to_be_another(
     clone: Clone, run_id: str, inside: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def write_wheel(folder: Path) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
+@pytest.mark.slow
 def test_packages_of_other_versions_are_fetched(
     clone: Clone, run_id: str, inside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

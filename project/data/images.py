@@ -171,7 +171,7 @@ def find_pictures(place: Path, root: Path, deep: bool = True) -> list[Path]:
     found = []
     inside = root.resolve()
     for parent, folders, files in os.walk(place):
-        for name in (*folders, *files):
+        for name in ("", *folders, *files):  # the folder itself too
             path = Path(parent) / name
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise UserError(

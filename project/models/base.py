@@ -74,11 +74,15 @@ class Encode(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Features of raw rows; a category that training has not seen has none of its own."""
-        numbers = rows[:, self.numbers]
-        filled = torch.where(torch.isnan(numbers), self.fill, numbers)
-        flags = torch.isnan(rows[:, self.flagged])
-        chosen = rows[:, self.categorical] == self.codes
-        return torch.cat([filled, flags.to(rows.dtype), chosen.to(rows.dtype)], dim=1)
+        parts = []  # without the empty ones, which not every exported graph can take
+        if len(self.numbers):
+            numbers = rows[:, self.numbers]
+            parts.append(torch.where(torch.isnan(numbers), self.fill, numbers))
+        if len(self.flagged):
+            parts.append(torch.isnan(rows[:, self.flagged]).to(rows.dtype))
+        if len(self.codes):
+            parts.append((rows[:, self.categorical] == self.codes).to(rows.dtype))
+        return torch.cat(parts, dim=1)
 
 
 class Scale(nn.Module):

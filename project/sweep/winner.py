@@ -6,6 +6,7 @@ seeds that the search has not seen. Nothing here looks at the test set until the
 
 import json
 import math
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -295,17 +296,23 @@ def train_command(overrides: list[str], config: Config, values: dict[str, Any]) 
         values: that were searched, by key.
     """
     variables = {"data": "DATA", "model": "MODEL", "experiment": "EXPERIMENT"}
+    own = {"data.root": "ROOT", "data.file": "FILE", "data.target": "TARGET"}
     parts, rest = {"SEED": str(config.seed)}, []
     for line in overrides:
         key, _, value = line.partition("=")
         bare = key.lstrip("+~")
         if key in variables:
             parts[variables[key]] = value
+        elif key in own:
+            parts[own[key]] = shlex.quote(str(config.data[key.removeprefix("data.")]))
         elif bare.split(".")[0] not in ("sweep", "search", "seed") and bare not in values:
             rest.append(line)
     rest += [f"{key}={_yaml(value)}" for key, value in values.items()]
-    chosen = [f"{name}={parts[name]}" for name in (*variables.values(), "SEED") if name in parts]
-    return f'make train {" ".join(chosen)} ARGS="{" ".join(rest)}"'
+    names = (*variables.values(), *own.values(), "SEED")
+    chosen = [f"{name}={parts[name]}" for name in names if name in parts]
+    text = " ".join(rest)
+    quote = "'" if '"' in text else '"'
+    return f"make train {' '.join(chosen)} ARGS={quote}{text}{quote}"
 
 
 def _yaml(value: Any) -> str:

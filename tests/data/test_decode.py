@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from data.pictures import gradient
+from data.own_data import gradient
 from PIL import Image
 
 from project.data.decode import MAX_PIXELS, Unreadable, decode, decode_file

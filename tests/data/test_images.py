@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data.pictures import KINDS, write_classes
+from data.own_data import KINDS, write_classes
 from PIL import Image
 
 import project
@@ -302,6 +302,11 @@ def link_out_folder(folder: Path) -> None:
     (folder / "red" / "more").symlink_to(folder.parent / "elsewhere")
 
 
+def link_class(folder: Path) -> None:
+    write_classes(folder.parent / "others", 3)
+    (folder / "more").symlink_to(folder.parent / "others" / "red")
+
+
 def official_without(folder: Path) -> None:
     for part in ("train", "test"):
         write_classes(folder / part, 3)
@@ -334,6 +339,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     ),
     "a link to a file elsewhere": (link_out, {}, "/red/link.png: a link out of the folder, to "),
     "a link to a folder elsewhere": (link_out_folder, {}, "/red/more: a link out of the folder"),
+    "a class that is a link": (link_class, {}, "/more: a link out of the folder, to "),
     "a class missing in train": (official_without, {}, "/train: class 'red' isn't in it"),
     "a class of two": (few, {}, "data.splits.test: class 'green' has 2 samples: expected at leas"),
     "no regular expression": (lambda f: None, {"group_by": "("}, "data.group_by: (: no regular"),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import configure
+from data.own_data import NUM_ROWS, make_frame
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -19,29 +20,6 @@ from project.data.splits import Splits, cut
 from project.data.table import table
 from project.errors import UserError
 from project.models.base import Scale
-
-NUM_ROWS = 200
-
-
-def make_frame(seed: int = 0) -> pd.DataFrame:
-    """Numbers with gaps, texts with gaps, a category that is rare, a group and a time."""
-    random = np.random.default_rng(seed)
-    area = random.normal(100, 30, NUM_ROWS)
-    city = random.choice(["Bonn", "Köln", "Ulm, Süd"], NUM_ROWS)
-    frame = pd.DataFrame(
-        {
-            "area": area,
-            "rooms": random.integers(1, 6, NUM_ROWS),
-            "city": city,
-            "heated": random.random(NUM_ROWS) < 0.5,
-            "owner": random.integers(0, 30, NUM_ROWS),
-            "sold": pd.date_range("2020-01-01", periods=NUM_ROWS)[random.permutation(NUM_ROWS)],
-            "price": 3 * area + 20 * (city == "Bonn") + random.normal(0, 5, NUM_ROWS),
-        }
-    )
-    frame.loc[random.random(NUM_ROWS) < 0.1, "area"] = np.nan
-    frame.loc[random.random(NUM_ROWS) < 0.1, "city"] = None
-    return frame
 
 
 @pytest.fixture
@@ -309,3 +287,26 @@ def test_dates_are_no_feature(file: Path) -> None:
     make_frame().to_parquet(file.with_suffix(".parquet"))
     with pytest.raises(UserError, match=r"column 'sold': it holds dates: expected .* data\.time_"):
         table(str(file.with_suffix(".parquet")), "price")
+
+
+@pytest.mark.parametrize("columns", [["a"], ["t"], ["g"], ["a", "g"], ["a", "t"]])
+def test_tables_of_numbers_or_texts_alone_become_features(
+    columns: list[str], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": random.normal(size=90), "g": random.normal(size=90), "t": ["x", "y", "z"] * 30}
+    )
+    frame.loc[::3, "g"] = np.nan
+    frame[columns].assign(y=random.normal(size=90)).to_csv(tmp_path / "a.csv", index=False)
+    data = DataModule(lambda: table(str(tmp_path / "a.csv"), "y"))
+    scale = Scale(data.spec)
+    features = scale(torch.from_numpy(data.train.inputs[:]))
+    assert features.shape == (54, data.spec.num_features)
+    assert torch.isfinite(features).all()
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-5)
+    exported = torch.export.export(
+        scale, (torch.zeros(2, len(columns)),), dynamic_shapes=({0: torch.export.Dim("n")},)
+    )
+    again = exported.module()(torch.from_numpy(data.train.inputs[:]))
+    np.testing.assert_array_equal(again, features)

@@ -1,13 +1,15 @@
-"""Small image files of all kinds for tests."""
+"""Pictures and tables such as users have, small."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from project.types import Array
 
 KINDS = ("red", "green", "blue")
+NUM_ROWS = 200
 
 
 def gradient(height: int = 20, width: int = 30) -> Array:
@@ -29,3 +31,24 @@ def write_classes(folder: Path, per_class: int = 12, suffix: str = ".png", seed:
             image = Image.fromarray(pixels.astype(np.uint8))
             image.save(folder / name / f"{name} {index:02d}{suffix}")
     return folder
+
+
+def make_frame(seed: int = 0) -> pd.DataFrame:
+    """Numbers with gaps, texts with gaps, a category that is rare, a group and a time."""
+    random = np.random.default_rng(seed)
+    area = random.normal(100, 30, NUM_ROWS)
+    city = random.choice(["Bonn", "Köln", "Ulm, Süd"], NUM_ROWS)
+    frame = pd.DataFrame(
+        {
+            "area": area,
+            "rooms": random.integers(1, 6, NUM_ROWS),
+            "city": city,
+            "heated": random.random(NUM_ROWS) < 0.5,
+            "owner": random.integers(0, 30, NUM_ROWS),
+            "sold": pd.date_range("2020-01-01", periods=NUM_ROWS)[random.permutation(NUM_ROWS)],
+            "price": 3 * area + 20 * (city == "Bonn") + random.normal(0, 5, NUM_ROWS),
+        }
+    )
+    frame.loc[random.random(NUM_ROWS) < 0.1, "area"] = np.nan
+    frame.loc[random.random(NUM_ROWS) < 0.1, "city"] = None
+    return frame

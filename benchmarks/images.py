@@ -1,0 +1,147 @@
+"""A folder of pictures against hand-written loops: the first pass, later epochs, and predicting.
+
+Each function is one measurement in a process of its own; see `benchmarks.run`.
+"""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+
+NUM_FILES = 5000
+HEIGHT, WIDTH, SIZE = 375, 500, 64
+KINDS = ("first", "second")
+
+
+def write_folder(folder: Path) -> None:
+    """Writes 5,000 JPEGs of 500 x 375 in two classes, smooth with grain, as photographs are."""
+    random = np.random.default_rng(0)
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True)
+    for index in range(NUM_FILES):
+        coarse = random.integers(0, 256, (12, 16, 3)).astype(np.uint8)
+        smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        grain = random.normal(0, 4, (HEIGHT, WIDTH, 1))
+        picture = np.clip(smooth + grain, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / KINDS[index % 2] / f"{index}.jpg"), picture)
+
+
+def read_by_hand(file: str) -> int:
+    """Reads and resizes one file with OpenCV."""
+    picture = cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB)
+    small = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return int(small[0, 0, 0])
+
+
+def first_pass_by_hand(folder: Path) -> float:
+    """Files a second of the bare loop, in one process a core."""
+    cv2.setNumThreads(0)
+    files = [str(file) for file in sorted(folder.rglob("*.jpg"))]
+    with multiprocessing.Pool(len(os.sched_getaffinity(0))) as pool:
+        pool.map(read_by_hand, files[:64])  # the processes are there
+        began = perf_counter()
+        pool.map(read_by_hand, files, chunksize=50)
+        return len(files) / (perf_counter() - began)
+
+
+def first_pass(folder: Path) -> float:
+    """Files a second of the project's first pass: looked for, decoded, hashed and written."""
+    from project.data.images import images
+
+    with own_cache():
+        began = perf_counter()
+        images(str(folder), image_size=SIZE)
+        return NUM_FILES / (perf_counter() - began)
+
+
+@contextmanager
+def own_cache() -> Iterator[None]:
+    """A cache that is empty at first."""
+    from project.data import cache
+
+    with tempfile.TemporaryDirectory() as temporary:
+        cache.FOLDER = Path(temporary)
+        yield
+
+
+def later_epochs(folder: Path, is_in_file: bool) -> float:
+    """Training samples a second of `cnn` from the second epoch on, in memory or in the file."""
+    from benchmarks.run import fit_and_listen
+    from project.config import build_data, check, compose
+    from project.data import module
+    from project.fit import choose_devices
+    from project.tracking.run import Run
+
+    if is_in_file:
+        module.IN_MEMORY = 0
+    overrides = ["data=images", f"data.root={folder}", "augment=none", "trainer.max_epochs=4"]
+    config = check(compose("train", [*overrides, "trainer.devices=1", "data.batch_size=256"]))
+    with own_cache():
+        data = build_data(config)
+        run = Run.create(config, data, {})
+        run.metric_logger = lambda enabled=True: _nothing()  # type: ignore[method-assign,assignment]
+        speeds, _ = fit_and_listen(run, config, data, choose_devices(config.trainer))
+        return len(speeds[1:]) / sum(1 / speed for speed in speeds[1:])
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def predictions(folder: Path) -> dict[str, float]:
+    """Images a second of the bare network, of the scorer on pixels, and of a whole folder.
+
+    The network is a ResNet of the project, and the files are JPEGs of its size.
+    """
+    import torch
+
+    from project.config import build_data, check, compose
+    from project.models.base import Predictor
+    from project.predict import predict
+    from project.report import load_best
+    from project.scoring import BATCH, load_scorer
+    from project.tracking.run import find_run
+    from project.train import train
+
+    small = folder / "small"
+    for kind in KINDS:
+        (small / kind).mkdir(parents=True)
+    for file in sorted(folder.glob("*/*.jpg"))[: 8 * BATCH]:
+        picture = cv2.resize(cv2.imread(str(file)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(small / KINDS[int(file.stem) % 2] / file.name), picture)
+    with own_cache():
+        overrides = ["data=images", f"data.root={small}", "model=resnet", "trainer.max_epochs=1"]
+        config = check(compose("train", [*overrides, "data.limit_train=256"]))
+        run = find_run(train(config).run_id)
+        data = build_data(config)
+        network = Predictor(load_best(run, config, data.spec)).eval()
+        pixels = data.read().inputs[:]
+    scorer = load_scorer(run.id)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for start in range(0, len(pixels), BATCH):
+            network(torch.from_numpy(pixels[start : start + BATCH])).numpy()
+
+    def whole() -> None:
+        predict(run.id, str(small))
+
+    found = {}
+    calls: dict[str, Callable[[], Any]] = {
+        "bare": bare, "pixels": lambda: scorer.predict(pixels), "folder": whole,
+    }  # fmt: skip
+    for name, call in calls.items():
+        if name != "folder":
+            call()
+        began = perf_counter()
+        call()
+        found[name] = len(pixels) / (perf_counter() - began)
+    return found
