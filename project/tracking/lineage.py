@@ -93,8 +93,12 @@ def source_hash(*packages: str) -> str:
 @cache
 def packages() -> str:
     """The installed packages, one ``name==version`` a line."""
-    names = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
-    return "\n".join(sorted(names, key=str.lower)) + "\n"
+    # Of two of one name, such as one inside setuptools, the first is what is imported.
+    found: dict[str, str] = {}
+    for each in distributions():
+        found.setdefault(each.metadata["Name"], each.version)
+    lines = [f"{name}=={version}" for name, version in found.items()]
+    return "\n".join(sorted(lines, key=str.lower)) + "\n"
 
 
 def user() -> str:

@@ -320,3 +320,19 @@ def test_uncommitted_changes_are_found_without_touching_the_index(
 
 def test_devices_are_described() -> None:
     assert str(Devices("cpu", 2)) == "2 x CPU"
+
+
+def test_of_two_packages_of_one_name_the_one_that_is_imported_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, version in (("first", "2.0"), ("second", "1.0")):
+        info = tmp_path / folder / f"twice-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: twice\nVersion: {version}\n")
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / folder)])
+    lineage.packages.cache_clear()
+    try:
+        lines = lineage.packages().splitlines()
+    finally:
+        lineage.packages.cache_clear()
+    assert [line for line in lines if line.startswith("twice")] == ["twice==2.0"]
