@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from project.command import run_command
-from project.errors import stoppable
+from project.errors import TrainingError, stoppable
 
 if TYPE_CHECKING:
     from project.config import Config
@@ -53,6 +53,7 @@ def find_lr(config: "Config") -> RangeTest:
 
     Raises:
         UserError: something doesn't fit; nothing was written.
+        TrainingError: the loss is not finite from the start; nothing was written.
     """
     import numpy as np
 
@@ -113,6 +114,8 @@ def _train(config: "Config", data: "DataModule", device: str) -> "tuple[Array, A
         loss.backward()
         model.configure_gradient_clipping(optimizer)
         optimizer.step()
+    if not losses:
+        raise TrainingError(f"train/loss is {value} at step 1: expected a finite number")
     return rates[: len(losses)], np.array(losses)
 
 
@@ -167,8 +170,9 @@ def main(arguments: Sequence[str]) -> None:
         print("no suggestion: the loss doesn't fall at any of them")
         return
     rate = f"optimizer.lr={found.suggested:.2g}"
-    command = shlex.join(["python", "-m", "project.train", *arguments, rate])
-    print(f"suggested: {rate}\n\n  {command}")
+    # Once for the shell that make starts, to which a dollar is two, and once for the user's own.
+    overrides = shlex.quote(shlex.join([*arguments, rate]).replace("$", "$$"))
+    print(f"suggested: {rate}\n\n  make train ARGS={overrides}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Configs: composition, checks, and the one line for a mistake."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 import yaml
 from conftest import command, configure
 
+from project.command import run_command
 from project.config import CONF, Config, build_data, build_model, check, compose
 from project.errors import UserError
+from project.train import main
 
 BAD = {
     "modle=cnn": "modle: unknown key: did you mean 'model'?",
@@ -128,18 +131,24 @@ def test_what_does_not_fit_together_is_said_before_a_run_is_opened(
     ],
 )
 def test_the_command_exits_with_2_and_writes_no_run(
-    arguments: tuple[str, ...], message: str, tmp_path: Path
+    arguments: tuple[str, ...],
+    message: str,
+    own_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if "gpu" in message and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
-    done = command("project.train", *arguments, env=environment)
-    assert done.returncode == 2
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-    assert not list(tmp_path.glob("checkpoints/*"))
-    assert not list(tmp_path.glob("artifacts/*"))
+    monkeypatch.setattr(sys, "argv", ["project.train", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        run_command(main, "")
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(message)
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert not list(own_store.glob("checkpoints/*"))
+    assert not list(own_store.glob("artifacts/*"))
 
 
 @pytest.mark.parametrize(

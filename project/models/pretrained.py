@@ -1,7 +1,12 @@
 """Any classification network of torchvision.models, with a new head."""
 
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any
-from urllib.error import URLError
 
 import torch
 from pydantic import Field
@@ -13,6 +18,7 @@ from project.models.layers import Dropout
 from project.types import NonNegativeInt, Probability, Spec
 
 NUM_IMAGENET_CLASSES = 1000
+SILENCE = 10.0  # seconds without an answer after which a download is given up
 Factor = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -37,7 +43,7 @@ class Pretrained(Model):
         dropout: probability that a feature before the new head is left out of a training step.
 
     Raises:
-        UserError: the weights can't be downloaded.
+        UserError: the weights can't be downloaded, or their file in the cache is broken.
         ValueError: no such network or weights, or the images are too small for it.
     """
 
@@ -135,11 +141,19 @@ def _load(name: str, weights: str) -> nn.Module:
         if weights not in names:
             raise ValueError(f"weights: {weights}: {nearest(weights, {'none', *names})}")
         try:
-            network: nn.Module = models.get_model(name, weights=weights)
-        except (URLError, OSError, RuntimeError) as error:
+            with _no_endless_silence():
+                network: nn.Module = models.get_model(name, weights=weights)
+        except OSError as error:
             raise UserError(
                 f"model.weights: {weights}: {name}'s weights are not in torch hub's cache and "
                 f"can't be downloaded ({error}): expected network, or model.weights=none"
+            ) from None
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            file = Path(torch.hub.get_dir(), "checkpoints", Path(choices[weights].url).name)
+            raise UserError(
+                f"model.weights: {weights}: {name}'s weights can't be read "
+                f"({shorten(str(error), 100)}): expected {file} whole, or deleted to be "
+                "downloaded again"
             ) from None
     else:
         network = models.get_model(name, weights=None, **arguments)
@@ -149,6 +163,17 @@ def _load(name: str, weights: str) -> nn.Module:
             if hasattr(network, side):
                 setattr(network, side, None)
     return network
+
+
+@contextmanager
+def _no_endless_silence() -> Iterator[None]:
+    """Torch hub waits for an answer for ever, or as long as the system does."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> nn.Module:

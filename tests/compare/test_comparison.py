@@ -133,6 +133,7 @@ def test_a_variant_that_cannot_be_trained_is_reported_and_decides_nothing(tmp_pa
         assert {run.status for run in children(parent_of())} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
     path = write(tmp_path, base=["data=digits", "model=mlp", "trainer.max_epochs=12"])
     with start(tmp_path, path) as process, use_store(tmp_path):

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_a_short_run_on_all_images(train_run: Callable[..., Result]) -> None:
     result = train_run(
         "data=fashion_mnist", "trainer.max_epochs=1", "model.width=8", "augment=none"

@@ -36,6 +36,11 @@ LONG = (
     "make train DATA=images",
     "make data DATA=table",
     "MODEL=linear",
+    "MODEL=mlp",
+    "MODEL=autoencoder",
+    "DATA=diabetes",
+    "DEVICES=2",
+    "python -m project.train model",
 )
 MINUTES = [line for line in COMMANDS if any(word in line for word in LONG)]
 

@@ -1,9 +1,11 @@
 """Transfer learning: weights from torch hub's cache, first the head, then everything, slower."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import configure
@@ -29,6 +31,15 @@ SETTINGS = (
     "trainer.max_epochs=3",
     "augment=none",
 )
+# Two epochs of each phase, and everything that has a state.
+PHASES = (
+    *SETTINGS,
+    "model.head_epochs=2",
+    "trainer.max_epochs=4",
+    "trainer.ema_decay=0.9",
+    "scheduler=onecycle",
+    "penalty=l2",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +62,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tens
 
 @pytest.fixture(scope="module")
 def result(weights: dict[str, Tensor]) -> Result:
-    return train(configure(*SETTINGS))
+    return train(configure(*PHASES))
 
 
 def network_of(run_id: str, file: str) -> dict[str, Tensor]:
@@ -107,27 +118,34 @@ def test_without_weights_everything_is_trained_alike() -> None:
     assert len(model.make_optimizer().param_groups) == 2
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
+# The watch comes before the checkpoint of its epoch: what is resumed has one epoch less.
+@pytest.mark.parametrize("epochs", [2, 3, 4])
 def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: Result) -> None:
     def stop(epoch: int, score: float) -> bool:
         if epoch == epochs:
             raise Stopped(15)
         return False
 
-    config = configure(*SETTINGS)
+    config = configure(*PHASES)
     with pytest.raises(Stopped):
         train(config, watch=stop, tags={"stopped": str(epochs)})
     client, experiment = find_run("last").client, find_run("last").experiment_id
     (stopped,) = client.search_runs([experiment], f"tags.stopped = '{epochs}'")
-    again = train(config, stopped.info.run_id)
+    checkpoint = find_run(stopped.info.run_id).last_checkpoint
+    assert torch.load(checkpoint, weights_only=True)["epoch"] + 1 == epochs - 1
+    again = train(config, stopped.info.run_id, brief=True)
     whole, resumed = (network_of(run, "last.ckpt") for run in (result.run_id, again.run_id))
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
 
 
-def test_two_processes_train_in_two_phases(weights: dict[str, Tensor]) -> None:
-    devices = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=2")
-    run_id = train(configure(*SETTINGS, *devices), brief=True).run_id
+def test_two_processes_train_in_two_phases(weights: dict[str, Tensor], result: Result) -> None:
+    devices = ("trainer.devices=2", "trainer.accelerator=cpu")
+    run_id = train(configure(*PHASES, *devices), brief=True).run_id
+    # In the second phase each process has batch norms over its own half of a batch.
+    for key, number in (("train/loss", 4), ("train/grad_norm", 4), ("val/loss", 2)):
+        one, two = (find_run(each).history(key)[1][:number] for each in (result.run_id, run_id))
+        np.testing.assert_allclose(two, one, atol=1e-5, rtol=1e-5, err_msg=key)
     trained = network_of(run_id, "last.ckpt")
     moved = [name for name, value in trained.items() if not is_head(name)
              and not torch.equal(value, weights[name])]  # fmt: skip
@@ -147,6 +165,40 @@ def test_a_trained_model_needs_the_cache_no_more(
     Image.new("L", (20, 20)).save(tmp_path / "a.png")
     assert evaluate(result.run_id).num_samples > 0
     assert len(predict(result.run_id, str(tmp_path / "a.png"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["page", "part", "empty", "other"])
+def test_a_broken_file_in_the_cache_is_one_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = next(Path(os.environ["TORCH_HOME"], "hub", "checkpoints").iterdir())
+    file = tmp_path / "hub" / "checkpoints" / whole.name
+    file.parent.mkdir(parents=True)
+    if kind == "other":  # the weights of another network
+        torch.save({"weight": torch.zeros(1)}, file)
+    else:
+        part = whole.read_bytes()[:100_000]
+        file.write_bytes({"page": b"<html>log in</html>", "part": part, "empty": b""}[kind])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = configure(*SETTINGS)
+    with pytest.raises(UserError, match=rf"weights can't be read .*: expected {file} whole") as it:
+        make_model(config, build_data(config))
+    assert "\n" not in str(it.value)
+    assert len(str(it.value)) < 250 + len(str(file))
+
+
+def test_a_server_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.models.pretrained.SILENCE", 0.2)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = configure(*SETTINGS)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"can't be downloaded \(.*timed out.*\)"):
+            make_model(config, build_data(config))
+    assert socket.getdefaulttimeout() is None
 
 
 def test_without_network_and_cache_it_is_one_line(

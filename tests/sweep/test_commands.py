@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import configure
 from optuna.trial import TrialState
 from sweep.accounts import TINY, Swept, check_accounts, opened, states, sweep
 
 import project
 from project.errors import UserError
 from project.sweep.__main__ import main
+from project.sweep.winner import train_command
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,13 @@ def test_the_dashboard_shows_the_study(swept: Swept, free_port: int) -> None:
             _, errors = server.communicate(timeout=30)
     assert server.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_the_printed_command_names_own_data_as_make_takes_them() -> None:
+    config = configure("data=images", 'data.root="/a b/it\'s"')
+    overrides = ["data=images", 'data.root="/a b/it\'s"', "sweep.trials=3", "augment=none"]
+    command = train_command(overrides, config, {"optimizer.lr": 0.1})
+    assert shlex.split(command) == [
+        "make", "train", "DATA=images", "ROOT=/a b/it's", "SEED=1",
+        "ARGS=augment=none optimizer.lr=0.1",
+    ]  # fmt: skip

@@ -1,0 +1,79 @@
+"""What a new user does with their own pictures and table, from the first look to the export."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from data.own_data import write_classes
+from sklearn.datasets import load_breast_cancer
+
+from project import predict, sweep, train
+from project.data import cache
+from project.evaluate import evaluate
+from project.export import export
+from project.overview import main as look
+from project.runs import main as list_runs
+
+THEMES = [
+    path
+    for path in (Path("/usr/share/icons/Tango/32x32"), Path("/usr/share/icons/Adwaita/16x16"))
+    if path.is_dir()
+]
+SWEPT = ("sweep.trials=2", "sweep.workers=1", "sweep.top_k=1", "sweep.seeds=1")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Icons by category, with transparency and links; made ones where no theme is installed."""
+    monkeypatch.setattr(cache, "FOLDER", tmp_path / "cache")
+    folder = tmp_path / "my icons"
+    if not THEMES:
+        return write_classes(folder, 20)
+    shutil.copytree(THEMES[0], folder)
+    for each in folder.iterdir():
+        if len(list(each.iterdir())) < 15:
+            shutil.rmtree(each)
+    return folder
+
+
+def use_all(
+    overrides: tuple[str, ...], inputs: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> pd.DataFrame:
+    """Looks, trains, searches, evaluates, predicts and exports; gives the predictions."""
+    look(overrides)
+    assert "train" in capsys.readouterr().out
+    result = train(*overrides, "trainer.max_epochs=3")  # type: ignore[operator]
+    assert evaluate(result.run_id).num_openings == 1
+    winner = sweep(*overrides, "trainer.max_epochs=2", *SWEPT)  # type: ignore[operator]
+    name = f"models:/{winner.registration.name}@champion"
+    answers: pd.DataFrame = predict(name, inputs)  # type: ignore[operator]
+    exported = export(name, "onnx", str(folder / "export"))
+    assert "opened 2 times" in (exported.folder / "card.md").read_text()
+    list_runs([])
+    assert f"of {winner.registration.name}" in capsys.readouterr().out
+    return answers
+
+
+@pytest.mark.slow
+def test_pictures_from_the_first_look_to_the_export(
+    pictures: Path, tmp_path: Path, own_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ("data=images", f"data.root='{pictures}'", "data.image_size=16", "model.width=8")
+    answers = use_all(overrides, str(pictures), tmp_path, capsys)
+    assert len(answers) == len([*pictures.rglob("*.png")])
+    assert answers["prediction"].notna().all()
+    assert set(answers["prediction"]) <= {each.name for each in pictures.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_table_from_the_first_look_to_the_export(
+    tmp_path: Path, own_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cancer = load_breast_cancer(as_frame=True)
+    frame = cancer.frame.assign(target=cancer.target_names[cancer.target])
+    frame.to_csv(tmp_path / "cancer.csv", index=False)
+    file = str(tmp_path / "cancer.csv")
+    overrides = ("data=table", f"data.file={file}", "data.target=target")
+    answers = use_all(overrides, file, tmp_path, capsys)
+    assert (answers["prediction"] == frame["target"]).mean() > 0.9
