@@ -81,8 +81,8 @@ def later_epochs(folder: Path, is_in_file: bool) -> float:
 
     if is_in_file:
         module.IN_MEMORY = 0
-    overrides = ["data=images", f"data.root={folder}", "augment=none", "trainer.max_epochs=4"]
-    config = check(compose("train", [*overrides, "trainer.devices=1", "data.batch_size=256"]))
+    overrides = ["data=images", f"data.root={folder}", "augment=none", "trainer.max_epochs=3"]
+    config = check(compose("train", [*overrides, "trainer.devices=1", "data.limit_train=1024"]))
     with own_cache():
         data = build_data(config)
         run = Run.create(config, data, {})
@@ -114,7 +114,7 @@ def predictions(folder: Path) -> dict[str, float]:
     small = folder / "small"
     for kind in KINDS:
         (small / kind).mkdir(parents=True)
-    for file in sorted(folder.glob("*/*.jpg"))[: 8 * BATCH]:
+    for file in sorted(folder.glob("*/*.jpg"), key=lambda file: int(file.stem))[: 8 * BATCH]:
         picture = cv2.resize(cv2.imread(str(file)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(small / KINDS[int(file.stem) % 2] / file.name), picture)
     with own_cache():
