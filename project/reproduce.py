@@ -4,7 +4,7 @@ Usage: python -m project.reproduce run=RUN
 
   run   of a finished run: its id, its first letters as `make runs` shows them, or last
 
-In a clean worktree of the run's commit, with its uncommitted changes, its config and seed, and its
+In a clean worktree of the run's commit, with its uncommitted changes, its config and seed, its
 packages: those that are installed here in another version are fetched into a folder of their own.
 The new run is tagged `reproduces`. Exit code 0 if all metrics on val are equal bit for bit, else 1.
 """
@@ -167,6 +167,8 @@ def _train(run: "Run", tree: Path, place: Path) -> str:
         "MLFLOW_EXPERIMENT_NAME": experiment_name(),
     }
     # -P: else the working folder, against which the paths in the config were given, comes first.
+    if threads := run.mlflow_run.data.tags.get("threads"):
+        environment["OMP_NUM_THREADS"] = threads  # sums in another order round otherwise
     command = [sys.executable, "-P", "-m", "project.train", f"experiment={config}"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -77,6 +77,8 @@ def train(
         TrainingError: the run FAILED.
         Stopped: the run was KILLED, and can be resumed.
     """
+    from torch import get_num_threads
+
     from project.config import build_data
     from project.fit import choose_devices, fit, make_model
     from project.report import log_best, report
@@ -91,7 +93,8 @@ def train(
         data.check_devices(devices.count)
         model = make_model(config, data)  # what doesn't fit is said before a run is opened
         if resume is None:
-            run = Run.create(config, data, {"device": str(devices), **(tags or {})})
+            where = {"device": str(devices), "threads": str(get_num_threads())}
+            run = Run.create(config, data, {**where, **(tags or {})})
         else:
             run = find_run(resume, "resume")
             check_same_data(run, data)
