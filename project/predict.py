@@ -158,7 +158,7 @@ def _default_output(run: str, given: str) -> Path:
     from project.tracking.store import store_folder
 
     names = [
-        re.sub(r"[^\w.-]+", "-", part).strip("-") for part in (run, Path(given).resolve().name)
+        re.sub(r"[^\w.-]+", "-", part).strip("-") for part in (run, Path(given).resolve().stem)
     ]
     return store_folder() / "predictions" / f"{'-'.join(names)}.csv"
 
