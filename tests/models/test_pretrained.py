@@ -60,6 +60,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tens
         os.environ["TORCH_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def own_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets each test set proxies: urllib keeps for ever those of its first call."""
+    monkeypatch.setattr("urllib.request._opener", None)
+
+
 @pytest.fixture(scope="module")
 def result(weights: dict[str, Tensor]) -> Result:
     return train(configure(*PHASES))
