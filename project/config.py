@@ -103,7 +103,12 @@ class Config(BaseModel):
 
     def flatten(self) -> dict[str, Any]:
         """Every value by its dotted key."""
-        return dict(_flatten(self.model_dump()))
+        return flatten(self.model_dump())
+
+
+def flatten(node: Node) -> dict[str, Any]:
+    """Every value of a config, checked or not, by its dotted key."""
+    return dict(_leaves(node))
 
 
 def compose(command: str, overrides: Iterable[str] = ()) -> Node:
@@ -421,9 +426,9 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict) and node:
         for key, value in node.items():
-            yield from _flatten(value, f"{path}.{key}" if path else str(key))
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, node

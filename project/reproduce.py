@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from project import ROOT
 from project.command import run_command
@@ -106,18 +106,21 @@ def _worktree(path: Path, run: "Run", commit: str, changes: str) -> Iterator[Pat
             f"run: {run.id}: its commit {commit[:12]} isn't in this repository: expected a clone "
             "that has it"
         )
-    if reason := _git("worktree", "add", "--detach", "--quiet", str(path), commit):
-        raise TrainingError(f"run {run.id}: git can't lay out its commit: {reason}")
     try:
+        if reason := _git("worktree", "add", "--detach", "--quiet", str(path), commit):
+            raise TrainingError(f"run {run.id}: git can't lay out its commit: {reason}")
         if changes:
             patch = path.with_name("uncommitted.diff")
             patch.write_bytes(changes.encode())
             if reason := _git("apply", "--whitespace=nowarn", str(patch), folder=path):
                 raise UserError(f"run: {run.id}: its uncommitted changes don't apply: {reason}")
-        if (ROOT / "data").exists():  # what was downloaded once is not again
-            (path / "data").symlink_to(ROOT / "data")
+        # What was downloaded once is not again. Git ignores a folder `data`, not a link.
+        (path / "data").mkdir()
+        for each in (ROOT / "data").glob("*"):
+            (path / "data" / each.name).symlink_to(each)
         yield path
     finally:
+        _git("worktree", "unlock", str(path))  # it is while git lays it out
         _git("worktree", "remove", "--force", str(path))
         shutil.rmtree(path, ignore_errors=True)
         _git("worktree", "prune")
@@ -126,15 +129,15 @@ def _worktree(path: Path, run: "Run", commit: str, changes: str) -> Iterator[Pat
 def _git(*arguments: str, folder: Path | None = None) -> str:
     """Runs git; what it has against it, in a line, or nothing."""
     try:
-        done = subprocess.run(
+        done = _run(
             ["git", *arguments],
             cwd=folder or ROOT,
-            capture_output=True,
-            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             errors="replace",
         )
     except OSError as error:
-        return f"git can't be run ({error.strerror})"
+        raise UserError(f"git: it can't be run ({error.strerror}): expected it on PATH") from None
     if done.returncode == 0:
         return ""
     return " ".join(done.stderr.split()) or f"exit code {done.returncode}"
@@ -170,17 +173,23 @@ def _train(run: "Run", tree: Path, place: Path) -> str:
     if threads := run.mlflow_run.data.tags.get("threads"):
         environment["OMP_NUM_THREADS"] = threads  # sums in another order round otherwise
     command = [sys.executable, "-P", "-m", "project.train", f"experiment={config}"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    done = _run(command, env=environment, stdout=subprocess.PIPE)
+    found = re.findall(r"^run (\w{32})$", done.stdout, re.M)
+    if done.returncode or not found:
+        raise TrainingError(f"run {run.id} can't be trained again: exit code {done.returncode}")
+    return str(found[0])
+
+
+def _run(command: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Like ``subprocess.run``, which doesn't let a command clean up when this one is stopped."""
+    with subprocess.Popen(command, text=True, **options) as process:
         try:
-            output, _ = process.communicate()
+            output, errors = process.communicate()
         except BaseException:
-            process.terminate()  # it closes its run
+            process.terminate()
             process.wait(60)
             raise
-    found = re.findall(r"^run (\w{32})$", output, re.M)
-    if process.returncode or not found:
-        raise TrainingError(f"run {run.id} can't be trained again: exit code {process.returncode}")
-    return str(found[0])
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def main(arguments: Sequence[str]) -> None:

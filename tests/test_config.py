@@ -151,13 +151,18 @@ def test_the_command_exits_with_2_and_writes_no_run(
     assert not list(own_store.glob("artifacts/*"))
 
 
-@pytest.mark.parametrize(
-    "uri", ["sqlite:////dev/null/mlflow.db", "file:/tmp/mlruns", "http://127.0.0.1:9"]
-)
-def test_a_store_that_can_not_be_written_is_one_line(uri: str) -> None:
-    done = command(
-        "project.train", "trainer.max_epochs=1", env={**os.environ, "MLFLOW_TRACKING_URI": uri}
-    )
+@pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "file:/tmp/mlruns"])
+def test_a_store_that_can_not_be_written_is_one_line(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=rf"^MLFLOW_TRACKING_URI: {uri}: can't be opened [^\n]*$"):
+        main(["trainer.max_epochs=1"])
+
+
+def test_a_server_that_is_not_there_is_one_line() -> None:
+    uri = "http://127.0.0.1:9"
+    done = command("project.train", env={**os.environ, "MLFLOW_TRACKING_URI": uri})
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: MLFLOW_TRACKING_URI: {uri}: can't be opened")
     assert done.stderr.count("\n") == 1

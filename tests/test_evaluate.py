@@ -1,14 +1,13 @@
 """Opening the test set: right numbers, counted openings, refused where the data have changed."""
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, command, configure
+from conftest import TINY, configure
 from sklearn import metrics as reference
 
 from project.config import build_data
@@ -143,10 +142,12 @@ def test_last_of_an_empty_store_and_an_unfinished_run_are_mistakes(own_store: Pa
         evaluate("last")
 
 
-def test_the_command_prints_the_result(evaluated: Result) -> None:
-    done = command("project.evaluate", f"run={evaluated.run_id}", env=dict(os.environ))
-    assert done.returncode == 0
-    assert "test/accuracy 0." in done.stdout
-    assert "95 % Wilson interval" in done.stdout
-    assert "has now been opened" in done.stdout
-    assert np.isfinite(float(done.stdout.partition("test/accuracy ")[2].split()[0]))
+def test_the_command_prints_the_result(
+    evaluated: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([f"run={evaluated.run_id}"])
+    printed = capsys.readouterr().out
+    assert "test/accuracy 0." in printed
+    assert "95 % Wilson interval" in printed
+    assert "has now been opened" in printed
+    assert np.isfinite(float(printed.partition("test/accuracy ")[2].split()[0]))

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from mlflow import MlflowClient
@@ -49,16 +50,20 @@ class Clone:
         self.git("add", "-A")
         self.git("commit", "--quiet", "-m", message)
 
-    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
-        return subprocess.run(
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
-            env={**environment, **variables},
-            capture_output=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=200,
         )
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        with self.start(*arguments) as process:
+            output, errors = process.communicate(timeout=200)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
     def train(self, *overrides: str) -> str:
         done = self.run("project.train", *TINY, *overrides)
@@ -89,7 +94,9 @@ def run_id(clone: Clone) -> str:
     option.unlink()
     clone.git("checkout", "--quiet", ".")
     clone.edit("conf/optimizer/adamw.yaml", "lr: 2e-3", "lr: 0.5")
+    clone.edit("project/config.py", "ema_decay", "average_decay")  # an option is renamed
     clone.commit("second")
+    (clone.folder / "data" / "a set").mkdir(parents=True)  # as if downloaded
     return trained
 
 
@@ -124,6 +131,8 @@ def test_the_result_is_equal_bit_for_bit(clone: Clone, run_id: str) -> None:
     first, second = (clone.client.get_run(run).data for run in (run_id, again))
     assert first.params == second.params
     assert first.tags["mlflow.source.git.commit"] == tags["mlflow.source.git.commit"]
+    changes = [clone.client.download_artifacts(run, "uncommitted.diff") for run in (run_id, again)]
+    assert Path(changes[0]).read_text() == Path(changes[1]).read_text()
     assert clone.git("worktree", "list").count("\n") == 1
     assert clone.git("status", "--porcelain") == ""
 
@@ -140,6 +149,31 @@ def test_another_result_is_said_to_be_another(
     printed = capsys.readouterr().out
     assert "val/loss" in printed
     assert "bit for bit" not in printed
+
+
+@pytest.mark.parametrize("moment", ["laying out", "training"])
+def test_a_stop_leaves_nothing_behind(moment: str, clone: Clone, run_id: str) -> None:
+    sign = clone.folder.parent / moment
+    attributes = clone.folder / ".git" / "info" / "attributes"
+    if moment == "laying out":
+        clone.git("config", "filter.slow.smudge", f"touch '{sign}'; sleep 3; cat")
+        attributes.write_text("pool.py filter=slow\n")
+    before = clone.runs()
+    with clone.start("project.reproduce", f"run={run_id}") as process:
+        deadline = monotonic() + 100
+        while not (sign.exists() or (moment == "training" and clone.runs() != before)):
+            assert monotonic() < deadline
+            assert process.poll() is None
+            sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate(timeout=100)
+    attributes.unlink(missing_ok=True)
+    assert process.returncode == 143, errors
+    assert clone.git("worktree", "list").count("\n") == 1
+    assert list((clone.folder / ".git").glob("worktrees/*")) == []
+    states = [clone.client.get_run(run).info.status for run in clone.runs()]
+    assert "RUNNING" not in states
+    assert ("KILLED" in states) == (moment == "training")
 
 
 def write_wheel(folder: Path) -> None:
@@ -174,8 +208,14 @@ def test_packages_of_other_versions_are_fetched(
     assert clone.git("worktree", "list").count("\n") == 1
 
 
-def test_what_cannot_be_laid_out_is_one_line(clone: Clone, run_id: str, inside: None) -> None:
+def test_what_cannot_be_laid_out_is_one_line(
+    clone: Clone, run_id: str, inside: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = clone.client.get_run(run_id).data.tags["mlflow.source.git.commit"]
+    with monkeypatch.context() as context:
+        context.setenv("PATH", "")
+        with pytest.raises(UserError, match=r"git: it can't be run \(.*\): expected it on PATH"):
+            reproduce(run_id)
     for value, message in {
         "": "expected one with a commit",
         "0" * 40: "its commit 000000000000 isn't in this repository: expected a clone",

@@ -73,7 +73,11 @@ def weights(run: Run) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("signum", "status"),
-    [(signal.SIGKILL, "RUNNING"), (signal.SIGTERM, "KILLED"), (signal.SIGINT, "KILLED")],
+    [
+        (signal.SIGKILL, "RUNNING"),
+        (signal.SIGTERM, "KILLED"),
+        pytest.param(signal.SIGINT, "KILLED", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_goes_on_to_bit_equal_weights(
     signum: int, status: str, train_run: Callable[..., Result], capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import yaml
 from conftest import TINY, command, configure
 
 from project.diff import changed_files, diff
@@ -92,6 +93,19 @@ def test_equal_runs_are_said_to_be_equal(
     assert diff(digits_run.run_id, again.run_id).is_empty
     show_difference([digits_run.run_id, again.run_id])
     assert "the same config, code, packages, data and metrics" in capsys.readouterr().out
+
+
+def test_a_run_of_older_code_is_compared_by_what_it_logged(digits_run: Result) -> None:
+    again = train(configure(*TINY), brief=True)
+    run = find_run(again.run_id)
+    stored = run.stored_config()
+    stored["trainer"]["forgotten"] = 3
+    del stored["trainer"]["ema_decay"]
+    run.log_text(yaml.safe_dump(stored), "config.yaml")
+    assert diff(digits_run.run_id, again.run_id).config == {
+        "trainer.ema_decay": ("None", "-"),
+        "trainer.forgotten": ("-", "3"),
+    }
 
 
 def test_a_diff_is_told_apart_by_file() -> None:

@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
+from project.config import flatten
 from project.tracking.group import PARENT
 from project.tracking.run import Run
 from project.tracking.store import open_store, tracking_uri
@@ -108,7 +109,7 @@ def describe_run(run: Run) -> Described:
     """Reads what a run has logged."""
     stored = run.mlflow_run.data
     return Described(
-        config=run.config().flatten(),
+        config=flatten(run.stored_config()),
         commit=stored.tags.get("mlflow.source.git.commit", ""),
         changes=read_artifact(run, "uncommitted.diff"),
         packages=parse_packages(read_artifact(run, "requirements.txt")),

@@ -28,7 +28,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.types import Schema, TensorSpec
 from torch import nn
 
-from project.config import Config, check
+from project.config import Config, Node, check
 from project.data.module import DataModule
 from project.data.splits import NAMES
 from project.errors import Pruned, Stopped, TrainingError, UserError
@@ -202,7 +202,19 @@ class Run:
         return self.folder / "last.ckpt"
 
     def config(self) -> Config:
-        """The config that the run was started with."""
+        """The config that the run was started with.
+
+        Raises:
+            UserError: there is none, or what a config may hold has changed since.
+        """
+        return check(self.stored_config())
+
+    def stored_config(self) -> Node:
+        """The config as the run has logged it, whatever today's code expects of one.
+
+        Raises:
+            UserError: there is none.
+        """
         try:
             path = mlflow.artifacts.download_artifacts(
                 run_id=self.id, artifact_path="config.yaml", tracking_uri=tracking_uri()
@@ -211,7 +223,8 @@ class Run:
             raise UserError(
                 f"run: {self.id}: it was stopped before its config was saved: expected another run"
             ) from None
-        return check(yaml.safe_load(Path(path).read_text()))
+        stored: Node = yaml.safe_load(Path(path).read_text())
+        return stored
 
     def history(self, key: str) -> tuple[Array, Array]:
         """Steps and values of a metric, in order; the later value where a step was done twice."""

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from conftest import command
 
+from project.compare.__main__ import main
 from project.compare.lesson import read_lesson
 from project.config import CONF
 from project.errors import UserError
@@ -110,4 +111,5 @@ def test_the_command_answers_in_one_line_and_writes_nothing(own_store: Path) -> 
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: claims: val/loss: fast < sloww")
     assert not (own_store / "mlflow.db").exists()
-    assert command("project.compare").returncode == 2
+    with pytest.raises(UserError, match="lesson"):
+        main([])

@@ -134,14 +134,15 @@ def test_the_example_model_trains(clone: Path) -> None:
     (clone / "project" / "models" / "tiny.py").write_text(f'"""An example."""\n\n{code}')
     text = next(block for block in blocks("yaml") if "tiny" in block)
     (clone / "conf" / "model" / "tiny.yaml").write_text(text)
-    done = run(clone, 'make train MODEL=tiny ARGS="model.width=8 trainer.max_epochs=1"')
+    arguments = "model.width=8 trainer.max_epochs=1 data.limit_train=200"
+    done = run(clone, f'make train MODEL=tiny ARGS="{arguments}"')
     assert done.returncode == 0, done.stderr
 
 
 def test_the_example_augmentation_builds(clone: Path) -> None:
     text = next(block for block in blocks("yaml") if "blur" in block)
     (clone / "conf" / "augment" / "blur.yaml").write_text(text)
-    done = run(clone, 'make train ARGS="augment=blur trainer.max_epochs=1"')
+    done = run(clone, 'make train ARGS="augment=blur trainer.max_epochs=1 data.limit_train=200"')
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(text)) == {"blur"}
 
