@@ -101,6 +101,7 @@ def test_a_dead_process_ends_the_run_as_failed() -> None:
     assert not psutil.pid_exists(ranks[0].pid) or not ranks[0].is_running()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_nan_in_a_process_is_said_by_the_command() -> None:
     from project.errors import TrainingError
 

@@ -14,6 +14,7 @@ from conftest import TINY, configure, use_store
 from torch import Tensor
 
 import project
+from project.command import run_command
 from project.data.digits import digits
 from project.data.source import Source
 from project.errors import Stopped, TrainingError, UserError
@@ -113,7 +114,7 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
 @pytest.mark.parametrize(
     "overrides",
     [
-        pytest.param(("data.num_workers=2",), id="loader workers"),
+        pytest.param(("data.num_workers=2",), id="loader workers", marks=pytest.mark.slow),
         pytest.param(
             ("trainer.devices=2", "trainer.accelerator=cpu"),
             id="two devices",
@@ -254,16 +255,15 @@ def test_a_loss_that_is_nan_says_at_which_step_and_keeps_the_last_good_checkpoin
         assert all(torch.isfinite(v).all() for v in checkpoint["state_dict"].values())
 
 
-def test_a_loss_that_diverges_is_a_failed_run_and_exit_code_1(own_store: Path) -> None:
+def test_a_loss_that_diverges_is_a_failed_run_and_exit_code_1(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ("data=diabetes", "optimizer.lr=1e30", "trainer.max_epochs=5")
-    done = subprocess.run(
-        [sys.executable, "-m", "project.train", *arguments],
-        cwd=project.ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    last_line = done.stderr.splitlines()[-1]
+    monkeypatch.setattr("sys.argv", ["project.train", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        run_command(main, "")
+    assert exited.value.code == 1
+    last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line.startswith("error: train/loss is ")
     assert find_run("last").mlflow_run.info.status == "FAILED"
 
