@@ -5,6 +5,7 @@ Each function is one measurement in a process of its own; see `benchmarks.run`.
 
 import multiprocessing
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import numpy as np
 NUM_FILES = 5000
 HEIGHT, WIDTH, SIZE = 375, 500, 64
 KINDS = ("first", "second")
+NUM_EPOCHS = 20  # of a second each: a busy moment weighs on a few of them only
 
 
 def write_folder(folder: Path) -> None:
@@ -71,29 +73,33 @@ def own_cache() -> Iterator[None]:
         yield
 
 
-def later_epochs(folder: Path, is_in_file: bool) -> float:
-    """Training samples a second of `cnn` from the second epoch on, in memory or in the file."""
-    from benchmarks.run import fit_and_listen
+def later_epochs(folder: Path) -> dict[str, float]:
+    """Training samples a second of `cnn`, in memory and in the file: medians of epochs in turn."""
     from project.config import build_data, check, compose
     from project.data import module
-    from project.fit import choose_devices
-    from project.tracking.run import Run
+    from project.fit import make_model
 
-    if is_in_file:
-        module.IN_MEMORY = 0
-    overrides = ["data=images", f"data.root={folder}", "augment=none", "trainer.max_epochs=3"]
-    config = check(compose("train", [*overrides, "trainer.devices=1", "data.limit_train=1024"]))
+    overrides = ["data=images", f"data.root={folder}", "augment=none", "data.limit_train=1024"]
+    config = check(compose("train", overrides))
     with own_cache():
-        data = build_data(config)
-        run = Run.create(config, data, {})
-        run.metric_logger = lambda enabled=True: _nothing()  # type: ignore[method-assign,assignment]
-        speeds, _ = fit_and_listen(run, config, data, choose_devices(config.trainer))
-        return len(speeds[1:]) / sum(1 / speed for speed in speeds[1:])
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
+        sources = {"in memory": build_data(config)}
+        module.IN_MEMORY = 0
+        sources["in a file"] = build_data(config)
+        model = make_model(config, sources["in memory"]).train()
+        optimizer = model.make_optimizer()
+        model.on_train_epoch_start()
+        speeds: dict[str, list[float]] = {name: [] for name in sources}
+        for epoch in range(NUM_EPOCHS + 1):
+            for name, data in sources.items():
+                loader: Any = data.train_dataloader()
+                loader.sampler.set_epoch(epoch)
+                began = perf_counter()
+                for batch in loader:
+                    optimizer.zero_grad()
+                    model.training_step(batch, 0).backward()
+                    optimizer.step()
+                speeds[name].append(len(data.train) / (perf_counter() - began))
+    return {name: statistics.median(found[1:]) for name, found in speeds.items()}
 
 
 def predictions(folder: Path) -> dict[str, float]:

@@ -37,7 +37,7 @@ NUM_TRIALS = 32
 VARIANTS = ("by hand", "tracked", "untracked", "by hand, fp32 NCHW")
 
 
-IMAGES = ("first pass by hand", "first pass", "in memory", "in a file", "predict")
+IMAGES = ("first pass by hand", "first pass", "later epochs", "predict")
 SEARCHES = ("search_by_hand", "search_by_sweep", "cost_of_a_trial")
 
 
@@ -51,8 +51,8 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
         from benchmarks import images
 
         folder = Path(overrides[0])
-        if variant in ("in memory", "in a file"):
-            return {"speed": images.later_epochs(folder, variant == "in a file")}
+        if variant == "later epochs":
+            return images.later_epochs(folder)
         if variant == "predict":
             return images.predictions(folder)
         read = images.first_pass if variant == "first pass" else images.first_pass_by_hand
@@ -232,15 +232,15 @@ def compare_images(repeats: int) -> list[str]:
                 found = in_process(variant, [f"{folder}/large"])
                 shutil.rmtree(Path(folder) / "large" / "small", ignore_errors=True)
                 for key, speed in found.items():
-                    name = variant if key == "speed" else f"predict, {key}"
+                    name = variant if key == "speed" else f"{variant}, {key}"
                     speeds.setdefault(name, []).append(speed)
                     print(f"  {repeat + 1}/{repeats} {name}: {speed:,.0f}", flush=True)
     rows = (
         ("first pass: OpenCV's bare loop, a process a core", "first pass by hand", ""),
         ("first pass: the project's, hashed and written", "first pass", "first pass by hand"),
-        ("later epochs of `cnn`: in memory", "in memory", ""),
-        ("later epochs of `cnn`: in the file of a folder larger than memory", "in a file",
-         "in memory"),
+        ("later epochs of `cnn`: in memory", "later epochs, in memory", ""),
+        ("later epochs of `cnn`: in the file, as of a large folder", "later epochs, in a file",
+         "later epochs, in memory"),
         ("`resnet` alone, batches of 256 in memory", "predict, bare", ""),
         ("the saved model on the same batches", "predict, pixels", "predict, bare"),
         ("`make predict` on their files, model loaded and files decoded", "predict, folder",

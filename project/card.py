@@ -11,9 +11,10 @@ import torch
 from scipy.stats import binomtest, bootstrap
 
 from project.data.module import DataModule
-from project.models.base import Model
+from project.models.base import Model, Predictor
 from project.models.tasks import Classifier, Regressor
 from project.report import measure
+from project.scoring import Contract, Scorer
 from project.tracking.run import Run
 from project.types import Array
 
@@ -127,7 +128,7 @@ def _interval(
     data: DataModule, model: Model, values: dict[str, float], predictions: Array
 ) -> tuple[str, float, float]:
     """Name of a metric on val, and the ends of its 95 % interval."""
-    targets, inputs = data.val.targets, data.val.inputs[:]
+    targets = data.val.targets
     if isinstance(model.task, Classifier):
         num_right = int((predictions.argmax(axis=1) == targets).sum())
         found = binomtest(num_right, len(targets)).proportion_ci(0.95, method="wilson")
@@ -135,7 +136,8 @@ def _interval(
     if isinstance(model.task, Regressor):
         errors, name = (predictions - targets) ** 2, "rmse"
     else:
-        errors, name = ((predictions - inputs / 255) ** 2).reshape(len(inputs), -1).mean(1), "loss"
+        scorer = Scorer(Predictor(model).eval(), Contract.of(model))
+        errors, name = scorer.predict(data.val.inputs), "loss"
     mean = bootstrap((errors,), np.mean, n_resamples=2000, method="percentile", rng=0)
     low, high = (float(end) for end in mean.confidence_interval)
     return (name, low**0.5, high**0.5) if name == "rmse" else (name, low, high)

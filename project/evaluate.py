@@ -120,7 +120,7 @@ def evaluate_robustness(run_id: str) -> Robustness:
         if not isinstance(model.task, Classifier) or not data.spec.is_image:
             raise UserError(f"robustness: true: run {run.id} doesn't classify images")
         _, probabilities = measure(model, data.val_dataloader()[0], device)
-        images, targets, indices = data.val.inputs[:], data.val.targets, data.val.indices
+        images, targets, indices = data.val.inputs, data.val.targets, data.val.indices
         error = multiclass_calibration_error(
             torch.from_numpy(probabilities), torch.from_numpy(targets), data.spec.num_outputs
         ).item()

@@ -20,6 +20,7 @@ from project.tracking.run import Run, data_name
 from project.types import Array, Spec
 
 NUM_SHOWN = 8
+NUM_REBUILT = 10
 MAX_HASHED = 10_000  # images up to which a run looks for near-duplicates: some tenths of a second
 
 
@@ -104,17 +105,21 @@ def find_best(run: Run, model: Model) -> Best:
 def measure(
     model: Model, batches: Iterable[Batch], device: torch.device
 ) -> tuple[dict[str, float], Array]:
-    """Metrics over all batches, and the predictions (N, ...) of the task, in fp32."""
+    """Metrics over all batches, and the predictions (N, ...) of the task, in fp32.
+
+    Of reconstructions only the first few: all of them are four times as large as the images.
+    """
     model.to(device).eval()
     evaluation = Evaluation(model.task).to(device)
-    parts = []
+    parts: list[Array] = []
     for batch in batches:
         inputs, targets = (part.to(device) for part in batch)
         outputs = model(inputs)
         predictions = model.task.predict(outputs)
         reference = model.task.reference(inputs, targets)
         evaluation.update(model.task.loss(outputs, inputs, targets), predictions, reference)
-        parts.append(predictions.cpu().numpy())
+        if not isinstance(model.task, Reconstructor) or sum(map(len, parts)) < NUM_REBUILT:
+            parts.append(predictions.cpu().numpy())
     metrics = {name: value.item() for name, value in evaluation.compute().items()}
     return metrics, np.concatenate(parts)
 
@@ -138,7 +143,7 @@ def _figures(
             for target in data.train.targets[shown]
         ]
         yield "augmentation", training.augmentation_sheet(before, after, labels)
-    inputs, targets = data.val.inputs[:], data.val.targets
+    inputs, targets = data.val.inputs, data.val.targets
     if isinstance(model.task, Classifier):
         classes = data.spec.classes
         counts = confusion_matrix(targets, predictions.argmax(1), labels=range(len(classes)))
@@ -152,4 +157,7 @@ def _figures(
         yield "predicted_against_true", regression.predicted_against_true(targets, predictions)
         yield "residuals", regression.residuals(targets, predictions)
     elif isinstance(model.task, Reconstructor):
-        yield "reconstructions", reconstruction.reconstructions(inputs, predictions)
+        yield (
+            "reconstructions",
+            reconstruction.reconstructions(inputs[:NUM_REBUILT], predictions[:NUM_REBUILT]),
+        )

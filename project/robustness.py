@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import auc
 
 from project.models.base import Model
-from project.types import Array, Indices
+from project.types import Array, Indexed, Indices
 
 BATCH = 1024
 
@@ -142,7 +142,7 @@ def corrupt(images: Array, indices: Indices, name: str, amount: float) -> Array:
 
 def measure_robustness(
     model: Model,
-    images: Array,
+    images: Indexed,
     targets: Array,
     indices: Indices,
     device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
@@ -161,11 +161,7 @@ def measure_robustness(
         name: Curve(
             corruption.amounts,
             tuple(
-                float(
-                    (
-                        _predict(model, corrupt(images, indices, name, amount), device) == targets
-                    ).mean()
-                )
+                float((_predict(model, images, indices, name, amount, device) == targets).mean())
                 for amount in corruption.amounts
             ),
         )
@@ -174,10 +170,13 @@ def measure_robustness(
 
 
 @torch.inference_mode()
-def _predict(model: Model, images: Array, device: torch.device) -> Array:
-    """Classes (N,)."""
-    parts = [
-        model(torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).to(device))
-        for start in range(0, len(images), BATCH)
-    ]
-    return np.asarray(torch.cat(parts).argmax(1).cpu().numpy())
+def _predict(
+    model: Model, images: Indexed, indices: Indices, name: str, amount: float, device: torch.device
+) -> Array:
+    """Classes (N,) of changed images."""
+    parts = []
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        changed = np.ascontiguousarray(corrupt(images[part], indices[part], name, amount))
+        parts.append(model(torch.from_numpy(changed).to(device)).argmax(1))
+    return np.asarray(torch.cat(parts).cpu().numpy())

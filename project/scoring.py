@@ -14,7 +14,7 @@ from project.data.tabular import to_texts
 from project.errors import UserError
 from project.models.base import Model
 from project.models.tasks import Classifier, Regressor
-from project.types import Array, Column
+from project.types import Array, Column, Indexed
 
 BATCH = 256
 
@@ -88,7 +88,7 @@ class Scorer:
     network: Callable[[Tensor], Tensor]
     contract: Contract
 
-    def predict(self, inputs: Array) -> Array:
+    def predict(self, inputs: Indexed) -> Array:
         """Predicts from raw inputs, (N, H, W, C) uint8 or (N, F) float32; see ``predict_each``."""
         return self._join(
             self._predict_batch(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)

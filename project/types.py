@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,14 @@ BY_NAME: dict[str, Any] = {
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 TaskName = Literal["classification", "regression"]
+
+
+class Indexed(Protocol):
+    """Samples that are read when they are asked for: an array, or rows of a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)

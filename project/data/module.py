@@ -139,7 +139,7 @@ class DataModule(pl.LightningDataModule):
         subset = np.random.default_rng(self.splits.seed).permutation(len(self.train))
         subset = np.sort(subset[: len(self.val)])
         self.train_subset = Samples(
-            self.train.inputs[subset], self.train.targets[subset], self.train.indices[subset]
+            _select(self.train.inputs, subset), self.train.targets[subset], split.train[subset]
         )
         if self.balanced_sampling and not self.spec.classes:
             raise UserError("data.balanced_sampling: True: there are no classes: expected False")
@@ -173,13 +173,7 @@ class DataModule(pl.LightningDataModule):
         return other
 
     def _take(self, source: Source, indices: Indices) -> Samples:
-        inputs: Array | Rows
-        if isinstance(source.inputs, Rows):
-            inputs = source.inputs.select(indices)
-            if inputs.nbytes <= IN_MEMORY:
-                inputs = inputs[:]
-        else:
-            inputs = source.inputs[indices]
+        inputs = _select(source.inputs, indices)
         if isinstance(inputs, np.ndarray) and self.columns:
             inputs = recode(inputs, source.columns, self.columns)
         return Samples(inputs, source.targets[indices], indices)
@@ -272,6 +266,14 @@ def _ignore_interrupts(worker_id: int) -> None:
     """Leaves Ctrl-C to the process that a loader worker serves, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _select(inputs: Array | Rows, indices: Indices) -> Array | Rows:
+    """Some of the inputs; what is too large for memory stays in its file."""
+    if not isinstance(inputs, Rows):
+        return inputs[indices]
+    rows = inputs.select(indices)
+    return rows[:] if rows.nbytes <= IN_MEMORY else rows
 
 
 def _describe(

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from project.figures.style import VAL, grid, new_figure, show_image
-from project.types import Array
+from project.types import Array, Indexed
 
 MAX_ANNOTATED = 25  # classes up to which counts are written into the cells
 
@@ -60,7 +60,7 @@ def confusion_matrix(counts: Array, classes: Sequence[str], split: str) -> Figur
 
 
 def worst_mistakes(
-    images: Array,
+    images: Indexed,
     targets: Array,
     probabilities: Array,
     classes: Sequence[str],

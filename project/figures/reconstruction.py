@@ -7,15 +7,14 @@ from project.figures.style import grid, show_image
 from project.types import Array
 
 
-def reconstructions(images: Array, reconstructed: Array, max_images: int = 10) -> Figure:
+def reconstructions(images: Array, reconstructed: Array) -> Figure:
     """Shows pictures above their reconstructions, with the mean squared error of each.
 
     Args:
         images: (N, H, W, C) uint8.
         reconstructed: (N, H, W, C) in [0, 1].
-        max_images: columns.
     """
-    num_images = min(max_images, len(images))
+    num_images = len(images)
     figure, cells = grid(2 * num_images, num_images)
     for column in range(num_images):
         above, below = cells[column], cells[num_images + column]

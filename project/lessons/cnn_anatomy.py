@@ -136,7 +136,7 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         anatomy.receptive_fields(fields, val.inputs[0]),
         "The pixels on which one number in the middle of the last map depends.",
     )
-    cam, predicted = grad_cam(model, torch.from_numpy(val.inputs))
+    cam, predicted = grad_cam(model, torch.from_numpy(val.inputs[:]))
     classes, is_right = deepest.data.spec.classes, predicted == val.targets
     for name, chosen in (("right", is_right), ("wrong", ~is_right)):
         places = np.flatnonzero(chosen)[:NUM_SHOWN]

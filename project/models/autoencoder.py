@@ -61,4 +61,4 @@ class Autoencoder(Model):
     def forward(self, inputs: Tensor) -> Tensor:
         """Reconstructions (B, H, W, C) in [0, 1] of raw pictures (B, H, W, C)."""
         reconstructions: Tensor = self.decoder(self.encode(inputs))
-        return reconstructions.permute(0, 2, 3, 1)
+        return reconstructions.permute(0, 2, 3, 1).contiguous()  # as torchmetrics needs it

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import configure
 from data.own_data import KINDS, write_classes
 from PIL import Image
 
@@ -22,6 +23,9 @@ from project.data.module import DataModule
 from project.data.source import Rows
 from project.data.splits import Splits, cut
 from project.errors import UserError
+from project.evaluate import evaluate_robustness
+from project.export import export
+from project.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -210,11 +214,33 @@ def test_a_large_folder_stays_in_its_file(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "IN_MEMORY", 100)
     in_file = DataModule(lambda: source, batch_size=4)
     assert isinstance(in_file.train.inputs, Rows)
+    assert isinstance(in_file.train_subset.inputs, Rows)
     assert in_file.spec == in_memory.spec
     assert in_file.fingerprint == in_memory.fingerprint
     for ours, theirs in zip(in_file.train_dataloader(), in_memory.train_dataloader(), strict=True):
         np.testing.assert_array_equal(ours[0].numpy(), theirs[0].numpy())
     np.testing.assert_array_equal(in_file.open_test().inputs[:], in_memory.open_test().inputs[:])
+
+
+@pytest.mark.parametrize("model", ["cnn", "autoencoder"])
+def test_what_a_run_leaves_behind_is_the_same_for_a_large_folder(
+    model: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [f"model={model}", "data=images", f"data.root='{folder}'", "data.image_size=16"]
+    config = configure(*overrides, "trainer.max_epochs=1", "augment=none")
+    in_memory = train(config)
+    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    in_file = train(config)
+    assert in_file.metrics == in_memory.metrics
+    if model == "cnn":
+        found, expected = (evaluate_robustness(run.run_id) for run in (in_file, in_memory))
+        assert found.curves == expected.curves
+    found, expected = (
+        export(run.run_id, "pt2", str(tmp_path / run.run_id)) for run in (in_file, in_memory)
+    )
+    cards = [(each.folder / "card.md").read_text() for each in (found, expected)]
+    tables = [card.split("## How good it is")[1].split("## ")[0] for card in cards]
+    assert tables[0] == tables[1]
 
 
 FLAT = """

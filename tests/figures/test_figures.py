@@ -89,7 +89,7 @@ FIGURES = {
     "residuals": lambda: regression.residuals(
         RANDOM.normal(150, 70, 60), RANDOM.normal(150, 70, 60)
     ),
-    "reconstructions": lambda: reconstruction.reconstructions(images(12), images(12) / 255),
+    "reconstructions": lambda: reconstruction.reconstructions(images(10), images(10) / 255),
     "measures": lambda: comparison.measures(
         {
             f"group/a measure number {n}": {v: list(RANDOM.random(5)) for v in VARIANTS}
