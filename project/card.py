@@ -3,20 +3,30 @@
 After Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993).
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import binomtest, bootstrap
+from sklearn.metrics import (
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    root_mean_squared_error,
+)
 
 from project.data.module import DataModule
 from project.models.base import Model, Predictor
 from project.models.tasks import Classifier, Regressor
 from project.report import measure
-from project.scoring import Contract, Scorer
-from project.tracking.run import Run
-from project.types import Array
+from project.scoring import BATCH
+from project.tracking.listing import read_artifact
+from project.tracking.run import Run, count_openings
+from project.types import Array, Indexed
 
 
 def write_card(
@@ -36,7 +46,7 @@ def write_card(
     sections = {
         f"# {stored.tags['data']}-{stored.tags['model']}": _introduction(run, model),
         "## Use": _use(model, file, difference),
-        "## Data": _data(data, stored.tags["data"]),
+        "## Data": _data(run, data, model),
         "## How good it is": _metrics(run, data, model),
         "## Intended use": _intended(model),
         "## Limits": _limits(run, data, model),
@@ -91,8 +101,13 @@ def _use(model: Model, file: str, difference: float) -> Iterator[str]:
         )
 
 
-def _data(data: DataModule, name: str) -> Iterator[str]:
-    yield f"- `{name}`, {data.spec.task if data.spec.classes else 'values'}"
+def _data(run: Run, data: DataModule, model: Model) -> Iterator[str]:
+    kinds = {Classifier: "classes", Regressor: "values"}
+    kind = kinds.get(type(model.task), "images without their labels")
+    yield f"- `{run.mlflow_run.data.tags['data']}`, {kind}"
+    for key, value in run.config().data.items():
+        if key in ("root", "file", "target", "group_by", "time_column") and value:
+            yield f"- `data.{key}`: `{value}`"
     for split in ("train", "val", "test"):
         count = len(getattr(data.split, split))
         yield f"- {split}: {count:,} samples, fingerprint `{data.fingerprints[split][:16]}`"
@@ -106,41 +121,72 @@ def _data(data: DataModule, name: str) -> Iterator[str]:
 def _metrics(run: Run, data: DataModule, model: Model) -> Iterator[str]:
     stored = run.mlflow_run.data.metrics
     values, predictions = measure(model, data.val_dataloader()[0], torch.device("cpu"))
-    name, low, high = _interval(data, model, values, predictions)
+    intervals = _intervals(data, model, predictions)
     yield "| metric | value | 95 % interval |\n| --- | --- | --- |"
-    for metric, value in values.items():
-        interval = f"{low:.4g} to {high:.4g}" if metric == name else ""
-        yield f"| val/{metric} | {value:.4g} | {interval} |"
+    for name, value in values.items():
+        low, high = intervals[name]
+        yield f"| val/{name} | {value:.4g} | {low:.4g} to {high:.4g} |"
     for key in sorted(stored):
         if key.startswith("test/") and not key.endswith(("_low", "_high")):
             interval = ""
             if f"{key}_low" in stored:
                 interval = f"{stored[f'{key}_low']:.4g} to {stored[f'{key}_high']:.4g}"
             yield f"| {key} | {stored[key]:.4g} | {interval} |"
-    method = "Wilson's" if isinstance(model.task, Classifier) else "by bootstrap over samples"
     yield (
-        f"\nThe interval is {method}. The epoch was chosen by val, which flatters it; test has no "
-        "part in any choice."
+        "\nIntervals of accuracy are Wilson's, all others by bootstrap over samples. The epoch was "
+        "chosen by val, which flatters it; test has no part in any choice."
     )
 
 
-def _interval(
-    data: DataModule, model: Model, values: dict[str, float], predictions: Array
-) -> tuple[str, float, float]:
-    """Name of a metric on val, and the ends of its 95 % interval."""
+def _intervals(
+    data: DataModule, model: Model, predictions: Array
+) -> dict[str, tuple[float, float]]:
+    """Ends of the 95 % interval of each metric on val."""
     targets = data.val.targets
     if isinstance(model.task, Classifier):
-        num_right = int((predictions.argmax(axis=1) == targets).sum())
-        found = binomtest(num_right, len(targets)).proportion_ci(0.95, method="wilson")
-        return "accuracy", float(found.low), float(found.high)
+        predicted = predictions.argmax(axis=1)
+        num_right = int((predicted == targets).sum())
+        wilson = binomtest(num_right, len(targets)).proportion_ci(0.95, method="wilson")
+        likelihood = predictions[np.arange(len(targets)), targets]
+        return {
+            "accuracy": (float(wilson.low), float(wilson.high)),
+            "f1": _bootstrap(partial(f1_score, average="macro"), targets, predicted),
+            "loss": _bootstrap(np.mean, -np.log(likelihood.clip(1e-30))),
+        }
     if isinstance(model.task, Regressor):
-        errors, name = (predictions - targets) ** 2, "rmse"
-    else:
-        scorer = Scorer(Predictor(model).eval(), Contract.of(model))
-        errors, name = scorer.predict(data.val.inputs), "loss"
-    mean = bootstrap((errors,), np.mean, n_resamples=2000, method="percentile", rng=0)
-    low, high = (float(end) for end in mean.confidence_interval)
-    return (name, low**0.5, high**0.5) if name == "rmse" else (name, low, high)
+        variance = model.spec.target_std**2
+        metrics = {
+            "loss": lambda t, p: mean_squared_error(t, p) / variance,
+            "rmse": root_mean_squared_error,
+            "mae": mean_absolute_error,
+            "r2": r2_score,
+        }
+        return {name: _bootstrap(metric, targets, predictions) for name, metric in metrics.items()}
+    squares, absolutes = _reconstruction_errors(data.val.inputs, model)
+    low, high = _bootstrap(np.mean, squares)
+    # The peak signal-to-noise ratio in dB falls as the squared error rises.
+    psnr = (-10 * math.log10(high), -10 * math.log10(low))
+    return {"loss": (low, high), "psnr": psnr, "mae": _bootstrap(np.mean, absolutes)}
+
+
+def _bootstrap(metric: Callable[..., float], *samples: Array) -> tuple[float, float]:
+    found = bootstrap(
+        samples, metric, n_resamples=500, paired=True, vectorized=False, method="percentile", rng=0
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+@torch.inference_mode()
+def _reconstruction_errors(images: Indexed, model: Model) -> tuple[Array, Array]:
+    """Mean squared and mean absolute error of each image, (N,)."""
+    network = Predictor(model).eval()
+    squares, absolutes = [], []
+    for start in range(0, len(images), BATCH):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
+        errors = (network(part) - part.float() / 255).flatten(1)
+        squares.append(errors.square().mean(dim=1).numpy())
+        absolutes.append(errors.abs().mean(dim=1).numpy())
+    return np.concatenate(squares), np.concatenate(absolutes)
 
 
 def _intended(model: Model) -> Iterator[str]:
@@ -150,9 +196,8 @@ def _intended(model: Model) -> Iterator[str]:
 
 
 def _limits(run: Run, data: DataModule, model: Model) -> Iterator[str]:
-    stored = run.mlflow_run.data
     spec = model.spec
-    if spec.class_counts:
+    if isinstance(model.task, Classifier):
         least = min(range(len(spec.classes)), key=spec.class_counts.__getitem__)
         yield (
             f"- Of class `{spec.classes[least]}` it has seen {spec.class_counts[least]} samples in "
@@ -160,8 +205,7 @@ def _limits(run: Run, data: DataModule, model: Model) -> Iterator[str]:
         )
         yield "- It knows no other classes: whatever it is shown, it names one of these."
     yield f"- The numbers above rest on {len(data.val):,} samples of val."
-    openings = int(stored.tags.get("test.openings_by_all_runs", 0))
-    if openings:
+    if openings := count_openings(run):
         yield f"- The test split has been opened {openings} times, by all runs together."
     else:
         yield "- The test split has not been opened: how good it is on fresh data is not known."
@@ -172,7 +216,8 @@ def _training(run: Run, data: DataModule) -> Iterator[str]:
     stored = run.mlflow_run
     tags = stored.data.tags
     yield f"- run `{run.id}`, best epoch {tags.get('best_epoch', '')}"
-    yield f"- commit `{tags.get('mlflow.source.git.commit', '')}`"
+    changed = " with uncommitted changes" if read_artifact(run, "uncommitted.diff") else ""
+    yield f"- commit `{tags.get('mlflow.source.git.commit', '')}`{changed}"
     yield f"- command `{tags.get('mlflow.source.name', '')}`"
     wanted = ("model.", "optimizer.", "scheduler.", "penalty.", "loss.", "trainer.", "seed")
     for key, value in sorted(stored.data.params.items()):

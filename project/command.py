@@ -32,7 +32,8 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> None:
     try:
         main(arguments)
     except (UserError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A name in it may have line breaks of its own.
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)

@@ -56,11 +56,11 @@ def evaluate(run_id: str) -> Evaluation:
     from project.figures.classification import confusion_matrix as draw_confusion_matrix
     from project.models.tasks import Classifier
     from project.report import measure
-    from project.tracking.run import count_openings
+    from project.tracking.run import record_opening
 
     with stoppable():
         run, data, model, device = load_finished(run_id)
-        num_openings = count_openings(run)  # recorded first: whatever comes after, it was opened
+        num_openings = record_opening(run)  # recorded first: whatever comes after, it was opened
         samples = data.open_test()
         metrics, predictions = measure(model, data.test_dataloader(), device)
         logged = {f"test/{name}": value for name, value in metrics.items()}

@@ -3,7 +3,7 @@
 Usage: python -m project.export run=RUN [format=onnx|pt2] [output=FOLDER]
 
   run     a run id, last, or a name of the registry such as models:/digits-cnn@champion
-  output  by default mlruns/exports/<data>-<model>-<run>/
+  output  by default mlruns/exports/<data>-<model>-<run>/<format>/
 
 Scaling and encoding are in the graph, the number of inputs is free, and what it gives is checked
 against the checkpoint on 256 samples. A model card is beside it; both are kept with the run.
@@ -92,12 +92,12 @@ def export(
         text = json.dumps(contract, indent=2, ensure_ascii=False)
         (Path(temporary) / "contract.json").write_text(text)
         write_card(Path(temporary) / "card.md", run, data, model, path.name, difference)
-        folder = Path(output or store_folder() / "exports" / f"{name}-{run.id[:8]}")
+        folder = Path(output or store_folder() / "exports" / f"{name}-{run.id[:8]}" / format)
         try:
             copytree(temporary, folder, dirs_exist_ok=True)
         except OSError as error:
             raise UserError(f"output: {folder}: {error}: expected a folder to write") from None
-        run.log_files(Path(temporary), "export")
+        run.log_files(Path(temporary), f"export/{format}")
     return Exported(folder, folder / path.name, difference)
 
 

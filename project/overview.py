@@ -29,6 +29,8 @@ SPLITS = ("train", "val", "test")
 MAX_LISTED = 100  # names of each kind that are kept
 MAX_HASHED = 70_000  # images among which near-duplicates are looked for
 NUM_SHOWN = 8
+NUM_CLASSES = 12  # on the contact sheet
+MAX_SHOWN = 30  # rows of a printed table
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def figures(data: "DataModule", overview: Overview) -> Iterator[tuple[str, "Figu
         yield "targets", drawing.targets(train.targets, data.val.targets)
     if not spec.is_image:
         return
-    names = spec.classes[:12] or ("train",)
+    names = spec.classes[:NUM_CLASSES] or ("train",)
     of_class = [
         np.flatnonzero(train.targets == index) if spec.classes else np.arange(len(train))
         for index in range(len(names))
@@ -195,6 +197,9 @@ def figures(data: "DataModule", overview: Overview) -> Iterator[tuple[str, "Figu
                 for name, places in zip(names, of_class, strict=True)
             },
             NUM_SHOWN,
+            f"{len(names)} of {len(spec.classes)} classes"
+            if len(spec.classes) > len(names)
+            else "",
         ),
     )
     if data.augment is not None:
@@ -218,6 +223,8 @@ def main(arguments: Sequence[str]) -> None:
         overview = look(data, name)
         folder = store_folder() / "data" / name
         folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.png"):  # of the same name, but other settings
+            old.unlink()
         (folder / "overview.json").write_text(to_json(overview))
         written = [folder / "overview.json"]
         for title, figure in figures(data, overview):
@@ -242,18 +249,20 @@ def _show(overview: Overview, written: Sequence[Path]) -> None:
     print(f"{overview.name}: {overview.task}, {total} samples of {overview.shape}: {splits}")
     if overview.class_counts:
         table = Table("class", *SPLITS)
-        for name, counts in list(overview.class_counts.items())[:30]:
+        for name, counts in list(overview.class_counts.items())[:MAX_SHOWN]:
             table.add_row(escape(name), *map(str, counts))
-        if len(overview.class_counts) > 30:
-            table.add_row(f"and {len(overview.class_counts) - 30} more")
+        if len(overview.class_counts) > MAX_SHOWN:
+            table.add_row(f"and {len(overview.class_counts) - MAX_SHOWN} more")
         console.print(table)
     else:
         print(f"target: mean {overview.target['mean']:g}, std {overview.target['std']:g} (train)")
     if overview.columns:
         table = Table("column", "values in train", "missing")
-        for column in overview.columns:
+        for column in overview.columns[:MAX_SHOWN]:
             missing = f"{column['missing']:.1%}" if column["missing"] else ""
             table.add_row(escape(column["name"]), escape(column["values"]), missing)
+        if len(overview.columns) > MAX_SHOWN:
+            table.add_row(f"and {len(overview.columns) - MAX_SHOWN} more")
         console.print(table)
     for side, (least, median, greatest) in overview.sizes.items():
         print(f"{side} of the files: {least} to {greatest} pixels, median {median}")
@@ -270,9 +279,11 @@ def _show(overview: Overview, written: Sequence[Path]) -> None:
 def _show_duplicates(overview: Overview) -> None:
     for pair, count in overview.duplicates.items():
         first, second = pair.split("_")
-        near = (overview.near_duplicates or {}).get(pair, 0)
-        if count or near:
-            print(f"of {first}, {count} are in {second} too, and {near} look like one of it")
+        if count:
+            cure = ": data.drop_duplicates=true takes them out" if first == "train" else ""
+            print(f"{count} samples of {first} are in {second} too{cure}")
+        if near := (overview.near_duplicates or {}).get(pair, 0):
+            print(f"{near} more samples of {first} look like one of {second}")
     for left, right in overview.near_pairs[:5]:
         print(f"  {left} looks like {right}")
     if not any(overview.duplicates.values()):

@@ -13,6 +13,7 @@ Needs nothing of the training data. What can't be read is listed in the result, 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,10 @@ def predict(run: str, input: str, top_k: int | None = None) -> "pd.DataFrame":
 
     with stoppable():
         scorer = load_scorer(run)
+        if top_k is not None and top_k < 1:
+            raise UserError(f"top_k: {top_k}: expected a whole number from 1")
+        if top_k is not None and not scorer.contract.classes:
+            raise UserError(f"top_k: {top_k}: this model knows no classes: expected none")
         if scorer.contract.is_image:
             return _predict_images(scorer, Path(input), top_k)
         return _predict_rows(scorer, input, top_k)
@@ -59,14 +64,13 @@ def _predict_images(scorer: "Scorer", place: Path, top_k: int | None) -> "pd.Dat
 
     from project.data.cache import map_in_threads, show_progress
     from project.data.decode import SUFFIXES, Unreadable, decode_file
-    from project.data.images import find_pictures
+    from project.data.images import find_pictures, name_of
     from project.scoring import join
 
     if place.is_dir():
-        files = find_pictures(place, place)
-        names = [file.relative_to(place).as_posix() for file in files]
+        files, folder = find_pictures(place, place, key="input"), place
     elif place.is_file() and place.suffix.lower() in SUFFIXES:
-        files, names = [place], [place.name]
+        files, folder = [place], place.parent
     elif place.is_file():
         raise UserError(f"input: {place}: this model takes images: expected {', '.join(SUFFIXES)}")
     else:
@@ -92,6 +96,7 @@ def _predict_images(scorer: "Scorer", place: Path, top_k: int | None) -> "pd.Dat
 
     predictions = scorer.predict_each(readable())
     answers = scorer.answer(predictions, top_k)
+    names = [name_of(file, folder) for file in files]
     return join("file", names, answers, [not note for note in notes], notes)
 
 
@@ -103,7 +108,7 @@ def _predict_rows(scorer: "Scorer", file: str, top_k: int | None) -> "pd.DataFra
 
     if Path(file).is_dir():
         raise UserError(f"input: {file}: this model takes rows: expected a CSV or Parquet file")
-    frame = read_table(file, "input")
+    frame = read_table(file, "input", as_texts=True)
     rows, notes, usable = scorer.read_rows(frame, f"input: {file}")
     answers = scorer.answer(scorer.predict(rows[np.array(usable, dtype=bool)]), top_k)
     return join("row", range(1, len(frame) + 1), answers, usable, notes)
@@ -126,7 +131,8 @@ def write(table: "pd.DataFrame", path: Path) -> None:
     except OSError as error:
         raise UserError(f"output: {path}: {error.strerror}: expected a file to write") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -143,12 +149,14 @@ def main(arguments: Sequence[str]) -> None:
             raise UserError(f"{key}: missing: expected {key}=<{key}>")
     top_k = None
     if given["top_k"]:
-        if not given["top_k"].isdecimal() or int(given["top_k"]) < 1:
+        if not given["top_k"].isdecimal():
             raise UserError(f"top_k: {given['top_k']}: expected a whole number from 1")
         top_k = int(given["top_k"])
     path = Path(given["output"] or _default_output(given["run"], given["input"]))
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"output: {path}: expected a name that ends in .csv or .parquet")
+    if path.resolve() == Path(given["input"]).resolve():
+        raise UserError(f"output: {path}: it is the input: expected another file")
     table = predict(given["run"], given["input"], top_k)
     write(table, path)
     _show(table, path)
@@ -165,15 +173,17 @@ def _default_output(run: str, given: str) -> Path:
 
 def _show(table: "pd.DataFrame", path: Path) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     columns = [name for name in table.columns if not str(name).startswith("p_")]
     shown = Table(title=f"{len(table)} predictions", title_justify="left")
     for name in columns:
-        shown.add_column(str(name), overflow="fold")
+        shown.add_column(escape(str(name)), overflow="fold")
     for row in table[columns].head(10).itertuples(index=False):
         cells = ["" if value != value else value for value in row]  # NaN is not itself
-        shown.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
+        texts = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells]
+        shown.add_row(*map(escape, texts))
     Console(width=120).print(shown)
     missing = int(table.iloc[:, 1].isna().sum())
     if missing:

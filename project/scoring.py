@@ -1,6 +1,6 @@
 """Raw inputs of the user's own to answers: files or rows in, a table of predictions out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Self
@@ -8,9 +8,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api import types as kinds
 from torch import Tensor
 
-from project.data.tabular import to_texts
+from project.data.tabular import check_plain, parse_numbers, to_texts
 from project.errors import UserError
 from project.models.base import Model
 from project.models.tasks import Classifier, Regressor
@@ -174,6 +175,7 @@ class Scorer:
         notes: list[list[str]] = [[] for _ in range(len(frame))]
         usable = np.ones(len(frame), dtype=bool)
         for position, column in enumerate(columns):
+            check_plain(frame[column.name], key)
             values, wrong = _to_codes(frame[column.name], column)
             rows[:, position] = values
             texts = to_texts(frame[column.name])
@@ -192,13 +194,28 @@ class Scorer:
 def _to_codes(values: pd.Series, column: Column) -> tuple[Array, Array]:
     """A column's raw values (N,), and which of them are none that it knows."""
     if column.categories is None:
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        wrong = np.isnan(numbers) & values.notna().to_numpy() | np.isinf(numbers)
-        return np.where(wrong, np.nan, numbers).astype(np.float32), wrong
+        if kinds.is_datetime64_any_dtype(values.dtype) or kinds.is_timedelta64_dtype(values.dtype):
+            return np.full(len(values), np.nan, dtype=np.float32), values.notna().to_numpy()
+        numbers, wrong = parse_numbers(values)
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32)
+        wrong |= np.isinf(rounded)
+        return np.where(wrong, np.float32("nan"), rounded), wrong
     codes = {text: code for code, text in enumerate(column.categories)}
-    texts = to_texts(values)
-    found = np.array([codes.get(text, -1) for text in texts], dtype=np.float32)
-    return found, found < 0
+    places, kinds_of = pd.factorize(values)  # -1 where missing
+    found = [next((codes[s] for s in _spellings(each) if s in codes), -1) for each in kinds_of]
+    known = np.array([*found, codes.get("", -1)], dtype=np.float32)[places]
+    return known, known < 0
+
+
+def _spellings(value: Any) -> Iterator[str]:
+    """How a value may have been written in the table that the model was trained on."""
+    text = str(value)
+    yield text
+    if isinstance(value, float) and value.is_integer():
+        yield str(int(value))
+    if text.lower() in ("true", "false"):
+        yield from (text.capitalize(), text.lower(), text.upper())
 
 
 def join(

@@ -141,8 +141,10 @@ def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Res
     row = f"| test/accuracy | {evaluation.metrics['accuracy']:.4g} | {low:.4g} to {high:.4g} |"
     assert row in after.read_text()
     assert "opened 1 times" in after.read_text()
-    logged = {file.path for file in run.client.list_artifacts(run.id, "export")}
-    assert logged == {"export/card.md", "export/contract.json", "export/digits-cnn.onnx"}
+    logged = {file.path for file in run.client.list_artifacts(run.id, "export/onnx")}
+    assert logged == {
+        f"export/onnx/{name}" for name in ("card.md", "contract.json", "digits-cnn.onnx")
+    }
 
 
 def test_the_card_s_code_runs(wine_run: Result, tmp_path: Path) -> None:
@@ -160,16 +162,41 @@ def test_the_card_s_code_runs(wine_run: Result, tmp_path: Path) -> None:
 
 def test_the_error_of_values_has_an_interval(diabetes_run: Result, tmp_path: Path) -> None:
     text = (export(diabetes_run.run_id, "onnx", str(tmp_path)).folder / "card.md").read_text()
+    assert len(re.findall(r"^\| val/\w+ \| \S+ \| \S+ to \S+ \|$", text, re.M)) == 4
     found = re.findall(r"\| val/rmse \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text)
     value, low, high = map(float, found[0])
     assert low < value < high
     assert value == pytest.approx(diabetes_run.metrics["rmse"], rel=1e-3)
 
 
+def test_the_card_of_an_autoencoder_speaks_of_images(
+    tmp_path: Path, train_run: Callable[..., Result]
+) -> None:
+    result = train_run(*RUNS["reconstructions"])
+    text = (export(result.run_id, "pt2", str(tmp_path)).folder / "card.md").read_text()
+    assert "images without their labels" in text
+    assert "Of class" not in text
+    assert "it names one of these" not in text
+    found = re.findall(r"^\| val/(\w+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", text, re.M)
+    assert {name for name, *_ in found} == set(result.metrics)
+    for name, value, low, high in found:
+        assert float(low) < float(value) < float(high), name
+
+
+def test_the_card_counts_what_other_runs_have_opened(
+    tmp_path: Path, train_run: Callable[..., Result]
+) -> None:
+    first, second = (train_run(*TINY, "data.splits.seed=32", f"seed={n}") for n in (1, 2))
+    evaluate(first.run_id)
+    text = (export(second.run_id, "pt2", str(tmp_path)).folder / "card.md").read_text()
+    assert "The test split has been opened 1 times, by all runs together." in text
+
+
 def test_a_registered_name_is_exported(digits_run: Result, tmp_path: Path) -> None:
     registration = register(find_run(digits_run.run_id), "accuracy", "max")
-    exported = export(f"models:/{registration.name}/{registration.version}", output=str(tmp_path))
-    assert digits_run.run_id in (exported.folder / "card.md").read_text()
+    for version in (registration.version, "latest"):
+        exported = export(f"models:/{registration.name}/{version}", output=str(tmp_path / version))
+        assert digits_run.run_id in (exported.folder / "card.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import uvicorn
 from conftest import configure, wait_until_it_answers
 from data.own_data import write_classes
 from PIL import Image
@@ -35,6 +37,7 @@ from project.scoring import Contract, load_scorer
 from project.serve import main as serve
 from project.tracking.registry import register
 from project.tracking.run import find_run
+from project.tracking.server import make_app
 from project.train import Result, train
 
 
@@ -194,6 +197,75 @@ def test_rows_with_gaps_unseen_categories_and_words(
     ]
 
 
+@pytest.fixture(scope="module")
+def codes_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Categories that look like numbers and truths, beside others."""
+    random = np.random.default_rng(0)
+    kinds = {
+        "code": ["1", "2", "x"], "zip": ["007", "008", "A12"], "flag": ["true", "false", "maybe"],
+        "both": ["True", "False"],
+    }  # fmt: skip
+    frame = pd.DataFrame({name: random.choice(values, 150) for name, values in kinds.items()})
+    frame["area"] = random.normal(100, 30, 150)
+    frame["price"] = 10 * (frame["zip"] == "007") + 20 * (frame["flag"] == "true") + frame["area"]
+    file = tmp_path_factory.mktemp("codes") / "codes.csv"
+    frame.to_csv(file, index=False)
+    return train(
+        configure("data=table", f"data.file={file}", "data.target=price", "trainer.max_epochs=2")
+    )
+
+
+KNOWN = "area,code,zip,flag,both\n100,1,007,true,True\n90,2,008,false,False\n"
+ODD = KNOWN + "80,x,A12,maybe,True\n70,,A12,maybe,True\n"
+
+
+def test_a_row_is_answered_alike_whatever_is_around_it(codes_run: Result, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_text(ODD)
+    (tmp_path / "known.csv").write_text(KNOWN)
+    (tmp_path / "one.csv").write_text("".join(KNOWN.splitlines(keepends=True)[:2]))
+    odd, known, one = (
+        predict(codes_run.run_id, str(tmp_path / f"{name}.csv")) for name in ("odd", "known", "one")
+    )
+    assert odd["note"].tolist() == ["", "", "", "code: '' was not seen in training"]
+    np.testing.assert_allclose(known["prediction"], odd["prediction"][:2], rtol=1e-6)
+    np.testing.assert_allclose(one["prediction"], odd["prediction"][:1], rtol=1e-6)
+    assert "note" not in known
+    # As JSON and Parquet have them.
+    typed = pd.DataFrame(
+        {"area": [100, 90], "code": [1.0, 2.0], "zip": ["007", "008"], "flag": [True, False],
+         "both": [True, False]}
+    )  # fmt: skip
+    typed.to_parquet(tmp_path / "typed.parquet")
+    again = predict(codes_run.run_id, str(tmp_path / "typed.parquet"))
+    np.testing.assert_allclose(again["prediction"], known["prediction"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("area", "note"),
+    [
+        ("1e39", "area: '1e39' is no number"),
+        ("2020-01-01", "area: '2020-01-01' is no number"),
+        ("wide", "area: 'wide' is no number"),
+        ("?", ""),
+    ],
+)
+def test_what_is_no_number_is_not_predicted(
+    area: str, note: str, codes_run: Result, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{KNOWN}{area},1,007,true,True\n")
+    answers = predict(codes_run.run_id, str(tmp_path / "a.csv"))
+    assert answers["prediction"].notna().tolist() == [True, True, not note]
+    assert answers.get("note", pd.Series([""] * 3)).tolist() == ["", "", note]
+
+
+def test_dates_are_no_numbers(codes_run: Result, tmp_path: Path) -> None:
+    frame = pd.read_csv(io.StringIO(KNOWN), dtype=str)
+    frame["area"] = pd.to_datetime(["2020-01-01", None])
+    frame.to_parquet(tmp_path / "a.parquet")
+    answers = predict(codes_run.run_id, str(tmp_path / "a.parquet"))
+    assert answers["note"].tolist() == ["area: '2020-01-01' is no number", ""]
+
+
 def test_values_are_predicted_in_their_unit(diabetes_run: Result, tmp_path: Path) -> None:
     features, target = load_diabetes(scaled=False, return_X_y=True, as_frame=True)
     features.to_csv(tmp_path / "patients.csv", index=False)
@@ -235,6 +307,11 @@ def test_the_command_writes_csv_or_parquet_and_shows_a_table(
         assert len(written) == 60
         assert f"written to {path}" in capsys.readouterr().out
     assert sorted(file.name for file in path.parent.iterdir()) == ["answers.csv", "answers.parquet"]
+    odd = tmp_path / "scan[/2024]"
+    odd.mkdir(parents=True)
+    (odd / "[red]x.png").write_bytes((folder / "red" / "red 00.png").read_bytes())
+    main([f"run={images_run.run_id}", f"input={odd}", f"output={tmp_path / 'a.csv'}"])
+    assert "[red]x.png" in capsys.readouterr().out
 
 
 BAD = {
@@ -243,6 +320,15 @@ BAD = {
     "an unknown key": (["run=last", "inptu=x"], "inptu=x: unknown key: did you mean 'input'?"),
     "no number": (["run=last", "input=x", "top_k=many"], "top_k: many: expected a whole number"),
     "zero": (["run=last", "input=x", "top_k=0"], "top_k: 0: expected a whole number from 1"),
+    "classes of values": (
+        ["run={diabetes}", "input={wine}", "top_k=2"], "top_k: 2: this model knows no classes"
+    ),
+    "the input as output": (
+        ["run={table}", "input={short}", "output={short}"], "short.csv: it is the input: expected"
+    ),
+    "a place below a file": (
+        ["run={images}", "input={folder}", "output={short}/a.csv"], "/short.csv/a.csv: "
+    ),
     "an unknown suffix": (["run=last", "input=x", "output=a.xls"], "output: a.xls: expected a nam"),
     "an unknown run": (["run=0123", "input=x"], "run: 0123: there is no such run"),
     "an unknown model": (["run=models:/none@champion", "input=x"], "run: models:/none@champion: c"),
@@ -417,44 +503,72 @@ def test_the_server_answers_to_no_other_name(images_server: Client) -> None:
     assert images_server.ask({"inputs": []}, host="evil.example")[0] == 400
 
 
-def test_the_server_takes_tables(table_run: Result, wine: Path, free_port: int) -> None:
-    import uvicorn
-
-    from project.tracking.server import make_app
-
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(load_scorer(table_run.run_id)), "127.0.0.1", 0, log_level="warning")
-    )
+@contextmanager
+def served_here(run_id: str) -> Iterator[Client]:
+    """The same server in a thread."""
+    settings = uvicorn.Config(make_app(load_scorer(run_id)), "127.0.0.1", 0, log_level="critical")
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
-    client = Client(server.servers[0].sockets[0].getsockname()[1])
+    try:
+        yield Client(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def test_the_server_answers_csv_as_predict_does(codes_run: Result, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_text(ODD)
+    expected = predict(codes_run.run_id, str(tmp_path / "odd.csv"))
+    with served_here(codes_run.run_id) as client:
+        status, answer = client.ask(ODD.encode(), "text/csv")
+        assert status == 200, answer
+        found = pd.DataFrame(answer["predictions"])
+        np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-5)
+        assert found["note"].tolist() == expected["note"].tolist()
+        for body, kind, message in (
+            (
+                b"area,code\n1,2,3\n",
+                "text/csv",
+                "rows have more values than there are column names",
+            ),
+            (b"[" * 200_000 + b"]" * 200_000, "application/json", "nested too deeply"),
+        ):
+            status, answer = client.ask(body, kind)
+            assert status == 400, answer
+            assert message in answer
+
+
+def test_the_server_takes_tables(table_run: Result, wine: Path) -> None:
     frame = pd.read_csv(wine).drop(columns="target").head(20)
     expected = predict(table_run.run_id, str(wine)).head(20).drop(columns="row")
     plain = json.loads(frame.to_json(orient="records"))
     split = json.loads(frame.to_json(orient="split"))
     columns = {name: [row[name] for row in plain] for name in frame.columns}
-    for body, kind in (
-        ({"dataframe_records": plain}, "application/json"),
-        ({"dataframe_split": split}, "application/json"),
-        ({"inputs": columns}, "application/json"),
-        (frame.to_csv(index=False).encode(), "text/csv"),
-    ):
-        status, answer = client.ask(body, kind)
-        assert status == 200, answer
-        found = pd.DataFrame(answer["predictions"])
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
-    for wrong, message in (
-        ({"dataframe_records": [{"ash": 1}]}, "column 'alcohol' is missing"),
-        ({"dataframe_records": [{**plain[0], "ash": "much"}]}, "row 0: ash: 'much' is no number"),
-        ({"inputs": 3}, "expected"),
-    ):
-        status, answer = client.ask(wrong)
-        assert status == 400, answer
-        assert message in answer
-    server.should_exit = True
-    thread.join(20)
+    with served_here(table_run.run_id) as client:
+        for body, kind in (
+            ({"dataframe_records": plain}, "application/json"),
+            ({"dataframe_split": split}, "application/json"),
+            ({"inputs": columns}, "application/json"),
+            (frame.to_csv(index=False).encode(), "text/csv"),
+        ):
+            status, answer = client.ask(body, kind)
+            assert status == 200, answer
+            found = pd.DataFrame(answer["predictions"])
+            pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
+        for wrong, message in (
+            ({"dataframe_records": [{"ash": 1}]}, "column 'alcohol' is missing"),
+            (
+                {"dataframe_records": [{**plain[0], "ash": "much"}]},
+                "row 0: ash: 'much' is no number",
+            ),
+            ({"inputs": 3}, "expected"),
+        ):
+            status, answer = client.ask(wrong)
+            assert status == 400, answer
+            assert message in answer
 
 
 def test_serve_tells_mistakes_in_one_line() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
         shape: (H, W, C) of each in the result.
 
     Raises:
-        UserError: a file is gone, or the disk is full.
+        UserError: the cache can't be written, as when the disk is full.
     """
     settings = f"{shape} {decode.VERSION}"
     try:
@@ -68,14 +69,14 @@ def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
         key = _content_key(files, settings)
         pixels, about = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
         with FileLock(FOLDER / f"{key}.lock"):
-            if not about.exists():
-                _build(files, shape, pixels, about)
+            found = _load(pixels, about, (len(files), *shape))
+            if found is None:
+                found = _build(files, shape, pixels, about)
     except OSError as error:
         raise UserError(
-            f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected files "
-            f"that can be read, and space in {FOLDER}"
+            f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected to write "
+            f"to {FOLDER}"
         ) from None
-    found = json.loads(about.read_text())
     unreadable = {int(position): reason for position, reason in found["unreadable"].items()}
     readable = np.array([i for i in range(len(files)) if i not in unreadable], dtype=np.int64)
     return Decoded(
@@ -91,8 +92,13 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
     """Names the content of the files; read again only if a file has changed on the disk."""
     digest = hashlib.sha256(settings.encode())
     for file in files:
-        status = file.stat()
-        digest.update(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
+        digest.update(os.fsencode(file))
+        with suppress(OSError):  # what is gone or not to be read is listed when it is decoded
+            status = file.stat()
+            digest.update(
+                f" {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_mode}"
+                f" {os.access(file, os.R_OK)}".encode()
+            )
     known = FOLDER / f"{digest.hexdigest()[:32]}.key"
     if known.exists():
         return known.read_text()
@@ -105,10 +111,26 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
 
 
 def _hash_file(file: Path) -> bytes:
-    return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+    try:
+        content = decode.read_file(file)
+    except Unreadable as error:
+        content = str(error).encode()
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _build(files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, about: Path) -> None:
+def _load(pixels: Path, about: Path, shape: tuple[int, ...]) -> dict[str, Any] | None:
+    """What an earlier run has written about its images; None if it, or they, aren't whole."""
+    try:
+        found: dict[str, Any] = json.loads(about.read_text())
+        array = np.load(pixels, mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    return found if array.shape == shape and len(found["hashes"]) == len(array) else None
+
+
+def _build(
+    files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, about: Path
+) -> dict[str, Any]:
     partial = pixels.with_suffix(".partial")  # of this content only, and only one process is here
     array: Any = open_memmap(partial, "w+", np.uint8, (len(files), *shape))
 
@@ -127,8 +149,10 @@ def _build(files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, abo
     os.replace(partial, pixels)
     hashes, sizes, reasons = zip(*found, strict=True)
     unreadable = {position: reason for position, reason in enumerate(reasons) if reason}
+    made = {"unreadable": unreadable, "hashes": hashes, "sizes": sizes}
     # Last, as it is what says that the other is whole.
-    _write(about, json.dumps({"unreadable": unreadable, "hashes": hashes, "sizes": sizes}))
+    _write(about, json.dumps(made))
+    return made
 
 
 def map_in_threads(

@@ -25,11 +25,21 @@ class Unreadable(Exception):
 
 def decode_file(path: Path, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
     """Reads an image file; see ``decode``."""
+    return decode(read_file(path), shape)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        Unreadable: it isn't there, is no regular file, or must not be read.
+    """
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise Unreadable("a pipe, a device or the like: expected a file")
+        return path.read_bytes()
     except OSError as error:
         raise Unreadable(error.strerror or "can't be read") from None
-    return decode(content, shape)
 
 
 def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:

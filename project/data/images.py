@@ -2,23 +2,38 @@
 
 import os
 import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from project.data.cache import decode_all
 from project.data.decode import SUFFIXES
 from project.data.source import Source
-from project.data.tabular import TaskChoice, check_columns, read_table, to_groups, to_targets
-from project.errors import UserError
+from project.data.tabular import (
+    TaskChoice,
+    check_columns,
+    check_complete,
+    read_table,
+    to_groups,
+    to_targets,
+    to_texts,
+)
+from project.errors import UserError, nearest
 from project.types import Array
 
 LABELS = "labels.csv"
-PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-ORDER = ("train", "val", "test")
+# Names of the official splits, in lower case.
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass
@@ -46,6 +61,7 @@ def images(
     channels: Literal[1, 3] = 3,
     task: TaskChoice = "auto",
     group_by: str | None = None,
+    ignore: list[str] = [],  # noqa: B006 - never changed
 ) -> Source:
     """Reads a folder of pictures: PNG, JPEG, WebP, BMP, TIFF, of any size and kind of pixel.
 
@@ -60,6 +76,7 @@ def images(
         task: what the labels of ``labels.csv`` are; ``auto`` takes fractions for values to regress.
         group_by: pictures of one group stay in one split: a regular expression whose first group,
             or whole match, in the file's path names it; or a column of ``labels.csv``.
+        ignore: classes that are left out.
 
     Raises:
         UserError: names the folder or file and what was expected.
@@ -68,10 +85,10 @@ def images(
     if not folder.is_dir():
         raise UserError(f"data.root: {root}: there is no such folder: expected one of pictures")
     if (folder / LABELS).is_file():
-        listing = _list_by_labels(folder, task, group_by)
+        listing = _list_by_labels(folder, task, group_by, ignore)
     else:
-        listing = _list_by_folders(folder)
-    names = [file.relative_to(folder).as_posix() for file in listing.files]
+        listing = _list_by_folders(folder, ignore)
+    names = [name_of(file, folder) for file in listing.files]
     if group_by is not None and listing.groups is None:
         listing.groups = _group_by_name(names, group_by)
     return _read(folder, listing, names, image_size, channels)
@@ -81,7 +98,7 @@ def _read(
     folder: Path, listing: Listing, names: list[str], image_size: int, channels: int
 ) -> Source:
     # Official val, then official test, are at the end.
-    parts = np.array([ORDER.index(part) for part in listing.parts] or [0] * len(names))
+    parts = np.array([list(PARTS).index(part) for part in listing.parts] or [0] * len(names))
     order = np.argsort(parts, kind="stable")
     decoded = decode_all([listing.files[i] for i in order], (image_size, image_size, channels))
     unreadable = tuple((names[order[i]], reason) for i, reason in decoded.unreadable.items())
@@ -110,17 +127,22 @@ def _read(
     )
 
 
-def _list_by_folders(folder: Path) -> Listing:
+def _list_by_folders(folder: Path, ignore: Sequence[str]) -> Listing:
     roots = _official_folders(folder) or {"": folder}
-    files, labels, parts = [], [], []
+    files, labels, parts, names = [], [], [], set[str]()
     for part, place in roots.items():
-        if stray := [path for path in find_pictures(place, place, deep=False) if path.is_file()]:
+        if stray := find_pictures(place, place, deep=False):
             raise UserError(
                 f"data.root: {stray[0]}: a picture outside of the folders of classes: expected it "
                 "in one"
             )
-        for each in sorted(path for path in place.iterdir() if path.is_dir()):
-            if each.name.startswith("."):
+        visible = [path for path in sorted(place.iterdir()) if _is_visible_folder(path)]
+        if part and not visible:
+            raise UserError(f"data.root: {place}: there are no folders of classes in it")
+        for each in visible:
+            name = name_of(each, place)
+            names.add(name)
+            if name in ignore:
                 continue
             found = find_pictures(each, folder)
             if not found:
@@ -129,8 +151,9 @@ def _list_by_folders(folder: Path) -> Listing:
                     f"{', '.join(SUFFIXES)}"
                 )
             files += found
-            labels += [each.name] * len(found)
+            labels += [name] * len(found)
             parts += [part] * len(found)
+    _check_ignored(ignore, names)
     classes = tuple(sorted(set(labels)))
     if len(classes) < 2:
         found_text = f"one class, '{classes[0]}'" if classes else "no folders of classes"
@@ -146,37 +169,70 @@ def _list_by_folders(folder: Path) -> Listing:
     return Listing(files, targets, classes, parts if "" not in roots else [])
 
 
+def _check_ignored(ignore: Sequence[str], names: Collection[str]) -> None:
+    for name in ignore:
+        if name not in names:
+            raise UserError(f"data.ignore: {name}: there is no such class: {nearest(name, names)}")
+
+
+def _is_visible_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
 def _official_folders(folder: Path) -> dict[str, Path]:
-    """Folders of splits by the split's name; empty if that isn't what the folders are."""
-    names = {path.name: path for path in folder.iterdir() if path.is_dir()}
-    visible = {name for name in names if not name.startswith(".")}
-    found = {
-        part: names[name] for part, known in PARTS.items() for name in known if name in visible
-    }
-    is_split = "train" in found and len(found) > 1
-    return found if is_split and len(found) == len(visible) else {}
+    """Folders of splits by the split's name; empty if that isn't what the folders are.
+
+    Raises:
+        UserError: some are and some aren't.
+    """
+    visible = [path for path in sorted(folder.iterdir()) if _is_visible_folder(path)]
+    found: dict[str, list[Path]] = {}
+    for path in visible:
+        for part, known in PARTS.items():
+            if path.name.lower() in known:
+                found.setdefault(part, []).append(path)
+    if "train" not in found or len(found) < 2:  # "train" alone may be a class, beside "car"
+        return {}
+    if len(found) != len(visible):
+        others = ", ".join(f"'{path.name}'" for path in visible)
+        raise UserError(
+            f"data.root: {folder}: folders {others}: expected train, val and test alone, once each"
+        )
+    return {part: found[part][0] for part in PARTS if part in found}
 
 
-def find_pictures(place: Path, root: Path, deep: bool = True) -> list[Path]:
+def name_of(file: Path, folder: Path) -> str:
+    """A file's path in a folder, as a text whatever bytes it is made of."""
+    return os.fsencode(file.relative_to(folder).as_posix()).decode(errors="backslashreplace")
+
+
+def find_pictures(place: Path, root: Path, deep: bool = True, key: str = "data.root") -> list[Path]:
     """Pictures in a folder, sorted by name.
 
     Args:
         place: the folder.
         root: out of which no link may lead.
         deep: look into its sub-folders too.
+        key: what the user gave it by, for the error message.
 
     Raises:
-        UserError: a link leads out of the root.
+        UserError: a link leads out of the root, or to another folder.
     """
     found = []
     inside = root.resolve()
     for parent, folders, files in os.walk(place):
         for name in ("", *folders, *files):  # the folder itself too
             path = Path(parent) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if not path.is_symlink():
+                continue
+            end = os.path.realpath(path)
+            if not Path(end).is_relative_to(inside):
                 raise UserError(
-                    f"{path}: a link out of the folder, to {path.resolve()}: expected "
-                    "files inside it"
+                    f"{key}: {path}: a link out of the folder, to {end}: expected files inside it"
+                )
+            if name in folders:
+                raise UserError(
+                    f"{key}: {path}: a link to a folder, {end}: expected a folder of its own"
                 )
         found += [Path(parent) / name for name in files if _is_picture(name)]
         if not deep:
@@ -188,42 +244,57 @@ def _is_picture(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(SUFFIXES)
 
 
-def _list_by_labels(folder: Path, task: TaskChoice, group_by: str | None) -> Listing:
+def _list_by_labels(
+    folder: Path, task: TaskChoice, group_by: str | None, ignore: Sequence[str]
+) -> Listing:
     path = folder / LABELS
+    inside = folder.resolve()
+    if not path.resolve().is_relative_to(inside):
+        raise UserError(f"data.root: {path}: a link out of the folder: expected a file inside it")
     frame = read_table(str(path), "data.root")
     check_columns(frame, ["file", "label"], f"data.root: {path}")
     for name in ("file", "label"):
-        if frame[name].isna().any():
-            row = int(frame[name].isna().to_numpy().argmax()) + 1
-            raise UserError(f"data.root: {path}: row {row} has no {name}: expected one")
-    doubled = frame["file"][frame["file"].duplicated()]
-    if len(doubled):
-        raise UserError(f"data.root: {path}: file '{doubled.iloc[0]}' is in it twice")
-    inside = folder.resolve()
-    files = [folder / str(name) for name in frame["file"]]
-    for file in files:
-        if not file.resolve().is_relative_to(inside):
+        check_complete(frame[name], name, f"data.root: {path}")
+    _check_ignored(ignore, set(to_texts(frame["label"])))
+    is_kept = [text not in ignore for text in to_texts(frame["label"])]
+    frame = frame[is_kept].reset_index(drop=True)
+    if frame.empty:
+        raise UserError(f"data.ignore: {ignore}: no picture is left")
+    files = [Path(os.path.normpath(folder / str(name))) for name in frame["file"]]
+    for file, count in Counter(files).items():
+        if not Path(os.path.realpath(file)).is_relative_to(inside):
             raise UserError(f"data.root: {path}: '{file}' is out of the folder: expected it inside")
         if not file.is_file():
             raise UserError(f"data.root: {path}: there is no file '{file}': expected it")
+        if count > 1:
+            raise UserError(f"data.root: {path}: file '{name_of(file, folder)}' is in it twice")
     # Whole numbers are names of classes, however many.
     fractions = frame["label"].dtype.kind == "f" and bool((frame["label"] % 1 != 0).any())
     if task == "auto":
         task = "regression" if fractions else "classification"
     targets, classes = to_targets(frame["label"], task, f"data.root: {path}")
-    parts: list[str] = []
-    if "split" in frame.columns:
-        parts = frame["split"].astype(str).tolist()
-        if unknown := set(parts) - set(ORDER):
-            raise UserError(
-                f"data.root: {path}: split '{min(unknown)}': expected {', '.join(ORDER)}"
-            )
-        if set(parts) == {"train"} or "train" not in parts:
-            raise UserError(f"data.root: {path}: column 'split': expected train and test, or val")
+    parts = _list_parts(frame["split"], path) if "split" in frame.columns else []
     groups = None
     if group_by is not None and group_by in frame.columns:
+        check_complete(frame[group_by], group_by, f"data.root: {path}")
         groups = to_groups(frame[group_by].to_numpy())
     return Listing(files, targets, classes, parts, groups)
+
+
+def _list_parts(column: pd.Series, path: Path) -> list[str]:
+    """The official split of each row of ``labels.csv``."""
+    check_complete(column, "split", f"data.root: {path}")
+    known = {name: part for part, names in PARTS.items() for name in names}
+    parts = []
+    for row, text in enumerate(column.astype(str), 1):
+        part = known.get(text.strip().lower())
+        if part is None:
+            expected = ", ".join(PARTS)
+            raise UserError(f"data.root: {path}: row {row}: split '{text}': expected {expected}")
+        parts.append(part)
+    if set(parts) == {"train"} or "train" not in parts:
+        raise UserError(f"data.root: {path}: column 'split': expected train and test, or val")
+    return parts
 
 
 def _group_by_name(names: list[str], pattern: str) -> Array:
@@ -237,9 +308,10 @@ def _group_by_name(names: list[str], pattern: str) -> Array:
     groups = []
     for name in names:
         match = compiled.search(name)
-        if match is None:
+        group = match and match.group(1 if compiled.groups else 0)
+        if group is None:
             raise UserError(
                 f"data.group_by: {pattern}: it doesn't match '{name}': expected it to do so"
             )
-        groups.append(match.group(1 if compiled.groups else 0))
+        groups.append(group)
     return to_groups(np.array(groups))

@@ -13,6 +13,7 @@ from project.errors import UserError
 from project.types import Array, Indices, Seed, Share
 
 NAMES = ("train", "val", "test")
+PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
 class Splits(BaseModel):
@@ -74,7 +75,8 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
         if (smallest := counts.min()) < len(NAMES):
             raise UserError(
                 f"data.splits.test: class '{source.classes[counts.argmin()]}' has {smallest} "
-                f"samples: expected at least {len(NAMES)}, one for each split"
+                f"sample{'' if smallest == 1 else 's'}: expected at least {len(NAMES)}, one for "
+                "each split"
             )
     rest, val, test = np.split(np.arange(num_samples), bounds)
     if not source.num_test:
@@ -83,20 +85,23 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     if not source.num_val:
         share = splits.val / (splits.train + splits.val)
         rest, val = _divide(source, rest, share, splits.seed, "data.splits.val")
-    _check_classes(source, rest, "data.splits.train")
+    _check_classes(source, rest, "train")
     if source.times is None:
         for name, part, official in (
             ("val", val, source.num_val),
             ("test", test, source.num_test),
         ):
             if not official:
-                _check_classes(source, part, f"data.splits.{name}")
+                _check_classes(source, part, name)
     if limit_train is not None and limit_train < len(rest):
         share = 1 - limit_train / len(rest)
         whole = replace(source, groups=None, times=None)  # of train, any samples will do
         rest, _ = _divide(whole, rest, share, splits.seed, "data.limit_train")
-        _check_classes(source, rest, "data.limit_train")
-    return Split(np.sort(rest), np.sort(val), np.sort(test))
+        _check_classes(source, rest, "train", "data.limit_train")
+    split = Split(np.sort(rest), np.sort(val), np.sort(test))
+    if source.groups is not None:
+        _check_groups(source, split)
+    return split
 
 
 def _divide(
@@ -109,7 +114,7 @@ def _divide(
     if source.times is not None:
         return _divide_by_time(source.times, indices, size, key)
     classes = source.targets[indices] if source.classes else None
-    if classes is not None:
+    if classes is not None and source.groups is None:
         counts = np.bincount(classes.astype(np.int64), minlength=len(source.classes))
         if (smallest := counts.min()) < 2 or min(size, len(indices) - size) < len(counts):
             raise UserError(
@@ -154,13 +159,35 @@ def _divide_by_group(
     return indices[first], indices[second]
 
 
-def _check_classes(source: Source, part: Indices, key: str) -> None:
+def _check_classes(source: Source, part: Indices, name: str, key: str = "") -> None:
     missing = set(range(len(source.classes))) - set(source.targets[part].tolist())
-    if missing:
-        raise UserError(
-            f"{key}: class '{source.classes[min(missing)]}' has too few samples: "
-            "expected enough for one in each split"
-        )
+    if not missing:
+        return
+    expected = "expected enough samples of it for one in each split"
+    if source.times is not None:
+        key, expected = key or "data.time_column", "expected some of it among the earliest samples"
+    elif source.groups is not None:
+        key, expected = key or "data.group_by", "expected it in more groups"
+    elif source.num_val or source.num_test:
+        key, expected = key or "data", "expected some of it"
+    raise UserError(
+        f"{key or f'data.splits.{name}'}: class '{source.classes[min(missing)]}' isn't in {name}: "
+        f"{expected}"
+    )
+
+
+def _check_groups(source: Source, split: Split) -> None:
+    """Official splits may have torn groups apart."""
+    assert source.groups is not None
+    for a, b in PAIRS:
+        first, second = getattr(split, a), getattr(split, b)
+        torn = first[np.isin(source.groups[first], source.groups[second])]
+        if len(torn):
+            sample = f"'{source.names[torn[0]]}'" if source.names else f"sample {torn[0] + 1}"
+            raise UserError(
+                f"data.group_by: {sample} is in {a}, others of its group are in {b}: expected each "
+                "group in one split"
+            )
 
 
 def hash_input(sample: Array) -> str:
@@ -195,7 +222,7 @@ def find_duplicates(hashes: Array, split: Split) -> dict[str, int]:
     """
     return {
         f"{a}_{b}": int(np.isin(hashes[getattr(split, a)], hashes[getattr(split, b)]).sum())
-        for a, b in (("train", "val"), ("train", "test"), ("val", "test"))
+        for a, b in PAIRS
     }
 
 

@@ -7,6 +7,9 @@ from project.data.tabular import (
     MAX_CATEGORIES,
     TaskChoice,
     check_columns,
+    check_complete,
+    check_plain,
+    check_precision,
     read_table,
     to_categories,
     to_groups,
@@ -49,6 +52,10 @@ def table(
     check_columns(frame, ignore, f"data.ignore: {file}")
     if group_by is not None and time_column is not None:
         raise UserError(f"data.time_column: {time_column}: expected it without data.group_by")
+    for name in frame.columns.difference(ignore, sort=False):
+        check_plain(frame[name], f"data.file: {file}")
+    if group_by is not None:
+        check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
     has_target = frame[target].notna().to_numpy()
     left_out = [(f"row {row + 1}", "no target") for row in np.flatnonzero(~has_target)]
     frame = frame[has_target].reset_index(drop=True)
@@ -69,10 +76,11 @@ def table(
             )
         numbers = to_numbers(column)
         if numbers is not None:
+            check_precision(column, numbers, f"data.file: {file}")
             columns.append(RawColumn(name))
             values.append(numbers)
             continue
-        codes, texts = to_categories(column)
+        codes, texts = to_categories(column, f"data.file: {file}")
         if len(texts) > min(MAX_CATEGORIES, max(50, len(frame) / 2)):
             too_many.append(name)
         columns.append(RawColumn(name, texts))
@@ -80,8 +88,10 @@ def table(
     if too_many:
         quoted = ",".join(f"'{name}'" for name in too_many)
         raise UserError(
-            f"data.file: {file}: column '{too_many[0]}' has a different text in nearly every row, "
-            f"that is no category: expected data.ignore=[{','.join([*map(repr, ignore), quoted])}]"
+            f"data.file: {file}: column '{too_many[0]}' has {frame[too_many[0]].nunique()} "
+            f"different texts in {len(frame)} rows, too many for categories: expected "
+            f"data.ignore=[{','.join([*map(repr, ignore), quoted])}], or data.time_column= for "
+            "dates"
         )
     if not columns:
         raise UserError(f"data.file: {file}: no column is left to predict from: expected some")

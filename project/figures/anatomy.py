@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from project.figures.style import VAL, grid, show_image
+from project.figures.style import VAL, as_label, grid, show_image
 from project.types import Array
 
 MAPS_SHOWN = 8
@@ -90,7 +90,7 @@ def overlays(images: Array, maps: Array, titles: Sequence[str]) -> Figure:
     count = len(images)
     figure, cells = grid(2 * count, count, cell=1.5)
     for column, (image, found, title) in enumerate(zip(images, maps, titles, strict=True)):
-        show_image(cells[column], image, title)
+        show_image(cells[column], image, as_label(title, 30))
         show_image(cells[count + column], image)
         cells[count + column].imshow(found, cmap="magma", alpha=0.6)
     return figure

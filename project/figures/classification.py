@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from project.figures.style import VAL, grid, new_figure, show_image
+from project.figures.style import VAL, as_label, grid, new_figure, show_image
 from project.types import Array, Indexed
 
 MAX_ANNOTATED = 25  # classes up to which counts are written into the cells
@@ -41,14 +41,15 @@ def confusion_matrix(counts: Array, classes: Sequence[str], split: str) -> Figur
                         color=colour,
                     )
         ticks = np.arange(num_classes)
-        longest = max(len(name) for name in classes)
+        names = [as_label(name) for name in classes]
+        longest = max(map(len, names))
         axes.set_xticks(
             ticks,
-            classes,
+            names,
             rotation=45 if longest > 3 else 0,
             ha="right" if longest > 3 else "center",
         )
-        axes.set_yticks(ticks, classes)
+        axes.set_yticks(ticks, names)
     correct = int(np.trace(counts))
     total = int(counts.sum())
     axes.set_title(
@@ -90,12 +91,7 @@ def worst_mistakes(
         title=f"{len(worst)} worst of {len(wrong)} mistakes on {len(targets)} samples of val",
     )
     for axes, index in zip(cells, worst, strict=True):
-        label = f"{_short(classes[predicted[index]])} {probabilities[index, predicted[index]]:.0%}"
-        show_image(axes, images[index], label, VAL)
-        axes.set_xlabel(f"true: {_short(classes[int(targets[index])])}", fontsize=8)
+        name = as_label(classes[predicted[index]], 14)
+        show_image(axes, images[index], f"{name} {probabilities[index, predicted[index]]:.0%}", VAL)
+        axes.set_xlabel(f"true: {as_label(classes[int(targets[index])], 14)}", fontsize=8)
     return figure
-
-
-def _short(name: str, length: int = 14) -> str:
-    """A class name that fits above a small picture."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"

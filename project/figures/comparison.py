@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from project.figures.style import COLOURS, clean, new_figure
+from project.figures.style import COLOURS, as_label, clean, legend_above, new_figure
 from project.statistics import estimate
 from project.types import Array
 
@@ -21,7 +21,7 @@ def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
-    variants = list(next(iter(values.values())))
+    variants = [as_label(name, 40) for name in next(iter(values.values()))]
     # Names of variants stand beside the first panel of a row only.
     beside = 0.08 * max(len(variant) for variant in variants)
     figure = new_figure(2.7 * columns + beside, rows * (0.9 + 0.34 * len(variants)))
@@ -69,7 +69,13 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "
             for row, (_, y) in zip(padded, found, strict=True):
                 row[: len(y)] = y
             colour = COLOURS[place % len(COLOURS)]
-            axes.plot(x, np.nanmean(padded, axis=0), color=colour, label=variant, linewidth=1.6)
+            axes.plot(
+                x,
+                np.nanmean(padded, axis=0),
+                color=colour,
+                label=as_label(variant, 40),
+                linewidth=1.6,
+            )
             if len(found) > 1:
                 low, high = np.nanmin(padded, axis=0), np.nanmax(padded, axis=0)
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -82,8 +88,5 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "
         clean(axes)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False
-    )
+    legend_above(figure, grid[0], most=4)
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, new_figure
+from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, legend_above, new_figure
 
 Node = tuple[str, str]  # operation, and the size of what it gives
 
@@ -75,6 +75,5 @@ def times(
         axes.invert_yaxis()
         axes.set_xlabel(f"ms a call of {batch} image{'s' if batch > 1 else ''}")
         clean(axes)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(forms), frameon=False)
+    legend_above(figure, panels[0])
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from project.figures.style import COLOURS, clean, new_figure
+from project.figures.style import COLOURS, as_label, clean, legend_above, new_figure
 from project.types import Array
 
 
@@ -23,10 +23,12 @@ def latent_space(codes: Array, targets: Array, classes: Sequence[str]) -> Figure
     colours = colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     for index, name in enumerate(classes):
         chosen = codes[targets == index]
-        axes.plot(*chosen.T, "o", color=colours[index % len(colours)], markersize=4, label=name)
+        axes.plot(
+            *chosen.T, "o", color=colours[index % len(colours)], markersize=4, label=as_label(name)
+        )
         if len(chosen):
             axes.annotate(
-                name,
+                as_label(name, 14),
                 np.median(chosen, axis=0),
                 fontsize=11,
                 weight="bold",
@@ -65,6 +67,5 @@ def label_curves(
         axes.set_title(title, fontsize=10)
         clean(axes)
     cells[0].set_ylabel("accuracy on val")
-    handles, labels = cells[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    legend_above(figure, cells[0])
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, new_figure
+from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, legend_above, new_figure
 from project.types import Array
 
 
@@ -35,8 +35,7 @@ def parting(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
         axes.set_ylabel("loss")
     for axes in panels[len(curves) :]:
         axes.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    legend_above(figure, panels[0])
     return figure
 
 

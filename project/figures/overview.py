@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from project.figures.style import COLOURS, clean, grid, new_figure, show_image
+from project.figures.style import COLOURS, as_label, clean, grid, new_figure, show_image
 from project.types import Array
 
 MAX_CLASSES = 40  # bars that can be read
 
 
-def contact_sheet(images: Mapping[str, Array], columns: int = 8) -> Figure:
+def contact_sheet(images: Mapping[str, Array], columns: int = 8, title: str = "") -> Figure:
     """Shows some images of each class, a row each.
 
     Args:
         images: (N, H, W, C) uint8 by class.
         columns: images of each that are shown.
+        title: of the figure.
     """
-    figure, cells = grid(len(images) * columns, columns)
+    figure, cells = grid(len(images) * columns, columns, title=title)
     for row, (name, of_class) in enumerate(images.items()):
         for column in range(columns):
             axes = cells[row * columns + column]
@@ -27,7 +28,7 @@ def contact_sheet(images: Mapping[str, Array], columns: int = 8) -> Figure:
             else:
                 axes.axis("off")
         first = cells[row * columns]
-        first.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+        first.set_ylabel(as_label(name), fontsize=8, rotation=0, ha="right", va="center")
     return figure
 
 
@@ -47,7 +48,7 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
         widths = np.asarray(values)[shown]
         axes.barh(range(len(shown)), widths, left=left, color=colour, label=split)
         left += widths
-    axes.set_yticks(range(len(shown)), [classes[i] for i in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [as_label(classes[i]) for i in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("samples")
     if len(order) > len(shown):
@@ -66,6 +67,7 @@ def targets(train: Array, val: Array) -> Figure:
     """
     figure = new_figure(6.0, 3.4)
     axes = figure.subplots()
+    train, val = train.astype(np.float64), val.astype(np.float64)
     edges = np.histogram_bin_edges(train, bins=min(20, max(8, len(train) // 20)))
     for values, name, colour in ((train, "train", COLOURS[0]), (val, "val", COLOURS[1])):
         inside = np.clip(values, edges[0], edges[-1])

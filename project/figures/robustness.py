@@ -6,7 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
-from project.figures.style import COLOURS, MARK, TRAIN, clean, grid, new_figure, show_image
+from project.figures.style import (
+    COLOURS,
+    MARK,
+    TRAIN,
+    as_label,
+    clean,
+    grid,
+    legend_above,
+    new_figure,
+    show_image,
+)
 from project.types import Array
 
 Curve = tuple[Sequence[float], Sequence[float]]  # amounts and accuracies
@@ -30,7 +40,7 @@ def robustness_curves(
             colour = COLOURS[place % len(COLOURS)]
             amounts = found[0][0]
             accuracies = np.array([each[1] for each in found])
-            axes.plot(amounts, accuracies.mean(0), ".-", color=colour, label=model)
+            axes.plot(amounts, accuracies.mean(0), ".-", color=colour, label=as_label(model, 40))
             if len(found) > 1:
                 axes.fill_between(
                     amounts,
@@ -48,11 +58,8 @@ def robustness_curves(
         axes.set_ylabel("val/accuracy")
     for axes in panels[len(curves) :]:
         axes.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    if len(labels) > 1:
-        figure.legend(
-            handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False
-        )
+    if any(len(by_model) > 1 for by_model in curves.values()):
+        legend_above(figure, panels[0])
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
-from project.figures.style import MARK, TRAIN, VAL, clean, new_figure
+from project.figures.style import MARK, TRAIN, VAL, clean, legend_above, new_figure
 from project.types import Array
 
 FAILED = "#cc79a7"  # of the same palette as the other colours
@@ -108,8 +108,7 @@ def slices(trials: Sequence[Trial], keys: Sequence[str], logs: set[str], metric:
         panels[row * columns].set_ylabel(metric)
     for axes in panels[len(keys) :]:
         axes.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    legend_above(figure, panels[0], most=3)
     return figure
 
 

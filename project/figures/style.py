@@ -1,9 +1,12 @@
 """What all figures share."""
 
+import warnings
+
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 from project.types import Array
 
@@ -11,6 +14,25 @@ TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: told apart 
 
 # The same palette, for as many variants as a figure can hold.
 COLOURS = (TRAIN, VAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", MARK, "#882255", "#999933")
+
+# Fonts for what Matplotlib's own can't write, such as Chinese, Japanese and Korean names.
+MORE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
+    *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+)
+rcParams["font.family"] += [name for name in MORE_FONTS if name in set(get_font_names())]
+warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+
+
+def as_label(text: str, length: int = 24) -> str:
+    """A name of the user's as it is drawn: not too long, and not taken for a formula.
+
+    Args:
+        text: the name.
+        length: letters that there is space for.
+    """
+    short = text if len(text) <= length else f"{text[: length - 1]}…"
+    return " ".join(short.split()).replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -52,3 +74,18 @@ def grid(
     if title:
         figure.suptitle(title, fontsize=10)
     return figure, axes[:num_cells]
+
+
+def legend_above(figure: Figure, axes: Axes, most: int = 5) -> None:
+    """A legend of all panels above them, in as many columns as there is space for.
+
+    Args:
+        figure: of the panels.
+        axes: the panel whose lines are named.
+        most: columns.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=1)
+    fitting = int(figure.get_figwidth() / (0.5 + 0.085 * longest))  # inches of the line, a letter
+    columns = max(1, min(most, len(labels), fitting))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from project.figures.style import MARK, TRAIN, VAL, clean, grid, new_figure, show_image
+from project.figures.style import MARK, TRAIN, VAL, as_label, clean, grid, new_figure, show_image
 from project.types import Array
 
 
@@ -58,7 +58,9 @@ def augmentation_sheet(
     for row, images in enumerate([before, *after]):
         for column in range(num_samples):
             axes = cells[row * num_samples + column]
-            show_image(axes, images[column], labels[column] if labels and row == 0 else "")
+            show_image(
+                axes, images[column], as_label(labels[column], 14) if labels and row == 0 else ""
+            )
             if column == 0:
-                axes.set_ylabel(names[row], fontsize=8)
+                axes.set_ylabel(as_label(names[row]), fontsize=8)
     return figure

@@ -33,7 +33,7 @@ def git(*arguments: str, index: Path | None = None) -> str:
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
             capture_output=True,
             text=True,
-            errors="replace",
+            errors="surrogateescape",
             timeout=60,
             check=True,
         )
@@ -70,10 +70,20 @@ def uncommitted() -> str:
         if (Path(folder) / "index").exists():
             shutil.copy(Path(folder) / "index", index)
         new = git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
-        small = [name for name in new if name and (ROOT / name).stat().st_size <= MAX_FILE]
+        small = [name for name in new if name and _is_small(ROOT / name)]
         if small:
             git("add", "--intent-to-add", "--", *small, index=index)
-        return git("diff", "HEAD", "--binary", index=index)
+        # Whatever the user's settings make of a diff, this one is to be applied again.
+        plain = ("--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
+        diff = git("diff", "HEAD", "--binary", *plain, index=index)
+        return diff.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _is_small(file: Path) -> bool:
+    try:
+        return file.lstat().st_size <= MAX_FILE
+    except OSError:
+        return False
 
 
 @cache

@@ -71,9 +71,12 @@ def run_of(model: str) -> Run:
     try:
         if aliased:
             found = client.get_model_version_by_alias(aliased, alias)
+        elif version == "latest":
+            versions = client.search_model_versions(f"name='{name}'")
+            found = max(versions, key=lambda each: int(each.version))
         else:
             found = client.get_model_version(name, version)
-    except MlflowException:
+    except (MlflowException, ValueError):
         raise UserError(
             f"run: {model}: there is no such model: expected models:/<name>@champion"
         ) from None

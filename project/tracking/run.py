@@ -380,7 +380,8 @@ def find_run(run: str, key: str = "run") -> Run:
         ) from None
     if found.info.lifecycle_stage != "active" or "split.fingerprint" not in found.data.tags:
         raise UserError(
-            f"{key}: {run}: it was deleted, or not made by `make train`: expected another run"
+            f"{key}: {run}: it was deleted, or trained nothing itself, as the parent of a search "
+            "or comparison: expected another run"
         )
     return Run(found.info.run_id)
 
@@ -428,13 +429,19 @@ def check_same_data(run: Run, data: DataModule) -> None:
         )
 
 
-def count_openings(run: Run) -> int:
-    """Records that the run opens its test split, and counts how often any run has opened it."""
-    stored = run.mlflow_run.data.tags
-    mine = int(stored.get("test.openings", 0)) + 1
+def record_opening(run: Run) -> int:
+    """Records that the run opens its test split; how often any run has now opened it."""
+    mine = int(run.mlflow_run.data.tags.get("test.openings", 0)) + 1
     run.set_tags({"test.openings": mine})
+    total = count_openings(run)
+    run.set_tags({"test.openings_by_all_runs": total})
+    return total
+
+
+def count_openings(run: Run) -> int:
+    """Counts how often any run has opened the test split that this run has."""
     total, token = 0, None
-    fingerprint = stored["split.test_fingerprint"]
+    fingerprint = run.mlflow_run.data.tags["split.test_fingerprint"]
     # Deleted ones too: what was seen has been seen.
     found = run.client.search_experiments(view_type=ViewType.ALL)
     experiments = [experiment.experiment_id for experiment in found]
@@ -448,6 +455,4 @@ def count_openings(run: Run) -> int:
         total += sum(int(each.data.tags.get("test.openings", 0)) for each in page)
         token = page.token
         if not token:
-            break
-    run.set_tags({"test.openings_by_all_runs": total})
-    return total
+            return total

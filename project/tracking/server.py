@@ -2,18 +2,21 @@
 
 import base64
 import binascii
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import scoring_server
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from project.data.decode import Unreadable, decode
+from project.data.tabular import parse_csv
 from project.errors import UserError
 from project.scoring import Scorer
 from project.types import Array
@@ -66,11 +69,17 @@ class Served:
         Raises:
             Refused: it isn't that.
         """
+        notes: dict[str, list[str]] = {}
         try:
-            inputs = self._images(data) if self.scorer.contract.is_image else self._rows(data)
+            if self.scorer.contract.is_image:
+                inputs = self._images(data)
+            else:
+                inputs, found = self._rows(data)
+                if any(found):  # such as a category that training has not seen
+                    notes["note"] = found
         except UserError as error:
             raise Refused(str(error)) from None
-        return self.scorer.answer(self.scorer.predict(inputs))
+        return self.scorer.answer(self.scorer.predict(inputs)).assign(**notes)
 
     def _images(self, data: Any) -> Array:
         shape = self.scorer.contract.shape
@@ -102,7 +111,7 @@ class Served:
         except Unreadable as error:
             raise UserError(f"input {index}: {error}: expected an image file") from None
 
-    def _rows(self, data: Any) -> Array:
+    def _rows(self, data: Any) -> tuple[Array, list[str]]:
         if not isinstance(data, pd.DataFrame):
             try:
                 data = pd.DataFrame(data)
@@ -115,12 +124,26 @@ class Served:
         if not all(usable):
             row = usable.index(False)
             raise UserError(f"row {row}: {notes[row]}: expected a number, or null")
-        return rows
+        return rows, notes
+
+
+def _parse_csv(csv_input: StringIO, schema: None) -> pd.DataFrame:
+    try:
+        return parse_csv(csv_input, as_texts=True)
+    except ValueError as error:
+        raise Refused(f"no CSV ({error}): expected a table") from None
+
+
+async def _refuse_nesting(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error_code": "INVALID", "message": "nested too deeply"}, 400)
 
 
 def make_app(scorer: Scorer) -> FastAPI:
     """The server's application; it answers requests that are addressed to this machine alone."""
+    # In MLflow's own way a value would mean something else with other rows around it.
+    scoring_server.parse_csv_input = _parse_csv  # type: ignore[assignment]
     app: FastAPI = scoring_server.init(Served(scorer))  # type: ignore[arg-type]
+    app.add_exception_handler(RecursionError, _refuse_nesting)
     # A page in a browser must not reach it by a name that it has pointed to this address.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     return app

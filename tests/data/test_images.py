@@ -1,5 +1,6 @@
 """Folders of pictures: every layout, the cache behind them, and what users get wrong."""
 
+import json
 import os
 import signal
 import subprocess
@@ -345,6 +346,31 @@ def official_without(folder: Path) -> None:
     (folder / "train" / "red").rmdir()
 
 
+def official_and(folder: Path, name: str) -> None:
+    for part in ("Train", "Test", name):
+        write_classes(folder / "official" / part, 3)
+
+
+def official_empty(folder: Path) -> None:
+    write_classes(folder / "official" / "train", 3)
+    (folder / "official" / "test").mkdir()
+
+
+def link_inside(folder: Path) -> None:
+    (folder / "red" / "more").symlink_to(folder / "green")
+
+
+def link_in_a_circle(folder: Path) -> None:
+    (folder / "red" / "self.png").symlink_to(folder / "red" / "self.png")
+    (folder / "red" / "red 00.png").unlink()  # one is listed, and one is too few
+    few(folder)
+
+
+def torn_groups(folder: Path) -> None:
+    for part in ("train", "test"):
+        write_classes(folder / "official" / part, 6)
+
+
 def few(folder: Path) -> None:
     for file in sorted((folder / "green").iterdir())[2:]:
         file.unlink()
@@ -372,6 +398,29 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     "groups that miss files": (
         lambda f: None, {"group_by": r"red (\d+)"}, "it doesn't match 'blue/blue 00.png'"
     ),
+    "groups in two official splits": (
+        torn_groups,
+        {"root": "{}/official", "group_by": r"(\d+)\.png"},
+        "data.group_by: 'train/blue/blue 00.png' is in train, others of its group are in test",
+    ),
+    "a group that may be missing": (
+        lambda f: None, {"group_by": "red (1)?|blue|green"}, "it doesn't match 'blue/blue 00.png'"
+    ),
+    "splits and another folder": (
+        lambda f: official_and(f, "extra"),
+        {"root": "{}/official"},
+        "folders 'Test', 'Train', 'extra': expected train, val and test alone, once each",
+    ),
+    "a split twice": (lambda f: official_and(f, "testing"), {"root": "{}/official"}, "once each"),
+    "an empty split": (official_empty, {"root": "{}/official"}, "/test: there are no folders of"),
+    "a link to another class": (link_inside, {}, "/red/more: a link to a folder, "),
+    "links in a circle": (link_in_a_circle, {}, "class 'green' has 2 samples"),
+    "an unknown class to ignore": (
+        lambda f: None, {"ignore": ["rod"]}, "data.ignore: rod: there is no such class: did you"
+    ),
+    "all but one class ignored": (
+        lambda f: None, {"ignore": ["red", "blue"]}, "one class, 'green': expected"
+    ),
     "one group": (lambda f: None, {"group_by": "png"}, "one group can't be divided"),
     "labels without columns": (lambda f: labels(f, "a,b\n1,2\n"), {}, "there is no column 'file'"),
     "labels without labels": (lambda f: labels(f, "file,lable\nx,2\n"), {}, "did you mean 'lable'"),
@@ -390,6 +439,16 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
         lambda f: labels(f, "file,label\nred/red 01.png,1\nred/red 01.png,2\n"),
         {},
         "file 'red/red 01.png' is in it twice",
+    ),
+    "a file named in two ways": (
+        lambda f: labels(f, "file,label\nred/red 01.png,1\nblue/../red/red 01.png,2\n"),
+        {},
+        "file 'red/red 01.png' is in it twice",
+    ),
+    "a split missing": (
+        lambda f: labels(f, "file,label,split\nred/red 00.png,1,train\nred/red 01.png,2,\n"),
+        {},
+        "row 2 has no split",
     ),
     "a file out of the folder": (
         lambda f: labels(f, "file,label\n../x.png,1\nred/red 01.png,2\n"),
@@ -422,6 +481,54 @@ def test_a_mistake_is_answered_in_one_line(name: str, folder: Path) -> None:
         cut(images(**given), Splits())  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_splits_are_known_by_any_of_their_names(folder: Path) -> None:
+    for part, count in (("Training", 8), ("VALID", 3), ("testing", 4)):
+        write_classes(folder / "official" / part, count, seed=count)
+    source = images(str(folder / "official"), image_size=8)
+    assert (source.num_val, source.num_test, len(source.targets)) == (9, 12, 45)
+
+
+def test_a_class_is_left_out(folder: Path) -> None:
+    few(folder)
+    assert images(str(folder), image_size=8, ignore=["green"]).classes == ("blue", "red")
+    names = [
+        f"{kind}/{kind} {i:02}.png,{kind}" for kind in ("red", "blue", "green") for i in (0, 1)
+    ]
+    labels(folder, "\n".join(["file,label", *names]))
+    source = images(str(folder), image_size=8, ignore=["green"])
+    assert (source.classes, len(source.targets)) == (("blue", "red"), 4)
+
+
+def test_what_is_no_file_or_has_an_odd_name_ends_nothing(folder: Path) -> None:
+    os.mkfifo(folder / "red" / "pipe.png")
+    (folder / "red" / "nowhere.png").symlink_to(folder / "none.png")
+    (folder / "red" / "self.png").symlink_to(folder / "red" / "self.png")
+    content = (folder / "red" / "red 00.png").read_bytes()
+    (folder / "red" / os.fsdecode(b"caf\xe9\n.png")).write_bytes(content)
+    source = images(str(folder), image_size=8)
+    assert "red/caf\\xe9\n.png" in source.names
+    assert dict(source.left_out) == {
+        "red/nowhere.png": "No such file or directory",
+        "red/pipe.png": "a pipe, a device or the like: expected a file",
+        "red/self.png": "Too many levels of symbolic links",
+    }
+    json.dumps(source.names).encode()
+
+
+@pytest.mark.parametrize("name", ["*.npy", "*.json"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: os.truncate(file, 200)])
+def test_a_damaged_cache_is_made_anew(
+    name: str, spoil: Callable[[Path], None], folder: Path, own_cache: Path
+) -> None:
+    made = images(str(folder), image_size=8)
+    pixels, hashes = made.inputs[:], made.hashes
+    (file,) = own_cache.glob(name)
+    spoil(file)
+    found = images(str(folder), image_size=8)
+    np.testing.assert_array_equal(found.inputs[:], pixels)
+    np.testing.assert_array_equal(found.hashes, hashes)  # type: ignore[arg-type]
 
 
 def test_links_inside_the_folder_are_files_like_others(folder: Path) -> None:

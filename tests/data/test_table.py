@@ -1,6 +1,7 @@
 """Tables of the user's own: what is learnt from which rows, and what users get wrong."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -231,8 +232,48 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "names of people": (
         change(name=[f"n{i}" for i in range(NUM_ROWS)]),
         SOLD,
-        "column 'name' has a different text in nearly every row, that is no category: expected "
-        "data.ignore=['sold','name']",
+        "column 'name' has 200 different texts in 200 rows, too many for categories: expected "
+        "data.ignore=['sold','name'], or data.time_column= for dates",
+    ),
+    "more values than names": (
+        text("a,b,price\n1,5,2,5\n1,5,3,5\n"), {}, "rows have more values than there are column"
+    ),
+    "commas behind all values": (
+        text("a,b,price\n1,5,2,\n1,5,3,\n"), {}, "rows have more values than there are column"
+    ),
+    "thousands with commas": (
+        change(rooms=[f"{i:,}" for i in range(900, 900 + NUM_ROWS)]),
+        SOLD,
+        "column 'rooms': '1,000' in row 101 is no number, as most of its values are",
+    ),
+    "prices with a currency": (
+        change(price=[f"${i}.50" for i in range(NUM_ROWS)]), SOLD, "'$0.50' in row 1 is no number"
+    ),
+    "numbers that 32 bits can't hold": (
+        change(rooms=range(1_700_000_000, 1_700_000_000 + NUM_ROWS)),
+        SOLD,
+        "column 'rooms': 1700000000 to 1700000199: 32 bits can't tell such numbers apart",
+    ),
+    "a target that 32 bits can't hold": (
+        change(price=np.arange(NUM_ROWS) / 2 + 1.7e9), SOLD, "column 'price': 1700000000 to"
+    ),
+    "days or months first": (
+        change(sold=[f"{1 + i % 12:02}/{1 + i % 11:02}/2020" for i in range(NUM_ROWS)]),
+        {"time_column": "sold"},
+        "'01/01/2020' can be read in two ways, the day or the month first: expected a number, or",
+    ),
+    "a missing group": (
+        change(owner=[None, *range(NUM_ROWS - 1)]), {**SOLD, "group_by": "owner"}, "row 1 has no g"
+    ),
+    "a class only in the latest rows": (
+        change(city=["a", "b"] * 90 + ["c"] * 20, sold=range(NUM_ROWS)),
+        {"target": "city", "time_column": "sold"},
+        "data.time_column: class 'c' isn't in train: expected some of it among the earliest",
+    ),
+    "groups that are classes": (
+        change(owner=[1, 2, 3, 4] * 50, city=["a", "b", "c", "d"] * 50),
+        {**SOLD, "target": "city", "group_by": "owner"},
+        "data.group_by: class ",
     ),
     "an unknown column to ignore": (nothing, {"ignore": ["solt"]}, "did you mean 'sold'?"),
     "an unknown group": (nothing, {"group_by": "owned"}, "data.group_by: "),
@@ -254,7 +295,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "a class of two": (
         change(city=["a", "b"] + ["c"] * (NUM_ROWS - 2)),
         {**SOLD, "target": "city"},
-        "data.splits.test: class 'a' has 1 samples",
+        "data.splits.test: class 'a' has 1 sample:",
     ),
     "a column missing in train": (
         change(area=[1.0] + [None] * (NUM_ROWS - 1), rooms=range(NUM_ROWS)),
@@ -281,6 +322,49 @@ def test_a_mistake_is_answered_in_one_line(name: str, file: Path) -> None:
         DataModule(lambda: table(**given))  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%d", "%d %b %Y"])
+def test_dates_in_any_one_format_are_in_their_order(form: str, file: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=NUM_ROWS)
+    change(sold=days.strftime(form).tolist(), rooms=range(NUM_ROWS))(file)
+    data = DataModule(lambda: table(str(file), "price", time_column="sold"))
+    assert data.split.train.max() < data.split.val.min()
+    assert data.split.val.max() < data.split.test.min()
+
+
+@pytest.mark.parametrize("mark", ["?", "N/A", "-", "null"])
+def test_marks_between_numbers_are_missing_ones(mark: str, file: Path) -> None:
+    change(rooms=[mark if i % 4 == 0 else i for i in range(NUM_ROWS)])(file)
+    data = DataModule(lambda: table(str(file), "price", ignore=["sold"]))
+    (rooms,) = (column for column in data.columns if column.name == "rooms")
+    assert rooms.categories is None
+    assert rooms.is_flagged
+    marked = table(str(file), "rooms", task="regression", ignore=["sold"])
+    assert len(marked.left_out) == NUM_ROWS // 4
+
+
+def test_decimals_of_a_database_are_numbers(file: Path) -> None:
+    frame = make_frame().drop(columns="sold")
+    frame["price"] = [Decimal(f"{value:.2f}") for value in frame["price"]]
+    frame.to_parquet(file.with_suffix(".parquet"))
+    source = table(str(file.with_suffix(".parquet")), "price")
+    assert not source.classes
+    np.testing.assert_allclose(source.targets, frame["price"].astype(float), rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [[1, 2], {"a": 1}, b"\xff"])
+@pytest.mark.parametrize("role", ["feature", "target", "group"])
+def test_nested_values_are_refused_but_where_they_are_ignored(
+    values: object, role: str, file: Path
+) -> None:
+    frame = make_frame().drop(columns="sold").assign(odd=[values] * NUM_ROWS)
+    path = file.with_suffix(".parquet")
+    frame.to_parquet(path)
+    target, group_by = ("odd" if role == "target" else "price"), "odd" if role == "group" else None
+    with pytest.raises(UserError, match=r"column 'odd' holds values of type .*: expected numbers"):
+        table(str(path), target, group_by=group_by)
+    assert len(table(str(path), "price", ignore=["odd"]).targets) == NUM_ROWS
 
 
 def test_dates_are_no_feature(file: Path) -> None:

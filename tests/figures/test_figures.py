@@ -42,6 +42,7 @@ def counts(num_classes: int) -> np.ndarray:
     return np.diag(np.full(num_classes, 95)) + RANDOM.integers(0, 3, (num_classes, num_classes))
 
 
+ODD = ["a class whose name has many more letters than there is space", "$10_$20", "猫", "$x_1$"]
 VARIANTS = [f"variant {n}" for n in range(8)]
 SPLITS = ("50/15/35", "60/10/30", "70/5/25")
 NODES = [(f"aten.operation_{n}", "s x 128 x 14 x 14") for n in range(17)]
@@ -127,6 +128,20 @@ FIGURES = {
     ),
     "splits": lambda: overfitting.splits(
         {name: RANDOM.random((5, 2)) for name in SPLITS}, dict.fromkeys(SPLITS, (90, 12345))
+    ),
+    "odd names: contact sheet": lambda: overview.contact_sheet({n: images(8) for n in ODD}),
+    "odd names: class counts": lambda: overview.class_counts(ODD, {"train": [9, 2, 3, 4]}),
+    "odd names: confusion": lambda: classification.confusion_matrix(counts(4), ODD, "val"),
+    "odd names: mistakes": lambda: classification.worst_mistakes(
+        images(90), RANDOM.integers(0, 4, 90), probabilities(90, 4), ODD
+    ),
+    "odd names: augmentation": lambda: training.augmentation_sheet(images(4), [images(4)], ODD),
+    "odd names: latent space": lambda: latent.latent_space(
+        RANDOM.normal(size=(200, 2)), RANDOM.integers(0, 4, 200), ODD
+    ),
+    "odd names: variants": lambda: comparison.measures({"a": {n: [1.0, 2.0] for n in ODD}}),
+    "odd names: curves": lambda: comparison.curves(
+        {"val/loss": {n: [(np.arange(1, 9), RANDOM.random(8))] for n in ODD}}
     ),
     "filters": lambda: anatomy.filters(RANDOM.normal(size=(16, 3, 3))),
     "feature maps": lambda: anatomy.feature_maps(

@@ -1,6 +1,7 @@
 """What a run leaves in MLflow."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -297,6 +298,8 @@ def test_uncommitted_changes_are_found_without_touching_the_index(
         ).stdout
 
     git("init", "-q")
+    git("config", "diff.noprefix", "true")
+    git("config", "color.ui", "always")
     (tmp_path / "old.py").write_text("a = 1\n")
     git("add", "."), git("commit", "-qm", "first")
     monkeypatch.setattr(lineage, "ROOT", tmp_path)
@@ -305,6 +308,8 @@ def test_uncommitted_changes_are_found_without_touching_the_index(
     lineage.uncommitted.cache_clear()
     (tmp_path / "old.py").write_text("a = 2\n")
     (tmp_path / "new.py").write_text("b = 3\n")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("c")
     status = git("status", "--porcelain")
     diff = lineage.uncommitted()
     assert "+a = 2" in diff
