@@ -127,8 +127,8 @@ def evaluate_robustness(run_id: str) -> Robustness:
         curves = measure_robustness(model, images, targets, indices, device)
         for name, curve in curves.items():
             for step, accuracy in enumerate(curve.accuracies):
-                run.log_metrics({f"robustness/{name}": accuracy}, step)
-        areas = {f"robustness/{name}_area": curve.area for name, curve in curves.items()}
+                run.log_metrics({f"val_robustness/{name}": accuracy}, step)
+        areas = {f"val_robustness/{name}_area": curve.area for name, curve in curves.items()}
         run.log_metrics({**areas, "calibration/error": error}, step=0)
         shown = {
             name: [corrupt(images[:1], indices[:1], name, amount)[0] for amount in each.amounts]

@@ -228,20 +228,29 @@ class Pool:
 
 
 def choose_workers(
-    asked: int | Literal["auto"], settings: TrainerSettings, devices_each: int
+    asked: int | Literal["auto"],
+    settings: TrainerSettings,
+    devices_each: int,
+    command: str = "sweep",
 ) -> tuple[int, Devices]:
     """How many workers there shall be, and what each of them takes.
 
     ``auto`` is a worker for each group of GPUs; without GPUs one for each core, as far as memory
     goes: small networks are trained faster side by side than on several threads.
 
+    Args:
+        asked: for.
+        settings: of the runs.
+        devices_each: that a worker takes.
+        command: whose settings are named in an error message.
+
     Raises:
         UserError: there are not so many devices.
     """
     if settings.devices != "auto":
         raise UserError(
-            f"trainer.devices: {settings.devices}: expected auto: a worker takes "
-            "sweep.devices_per_trial devices"
+            f"trainer.devices: {settings.devices}: expected auto: a worker takes {devices_each}"
+            + (" (sweep.devices_per_trial)" if command == "sweep" else "")
         )
     try:
         each = choose_devices(settings.model_copy(update={"devices": devices_each}))
@@ -256,7 +265,7 @@ def choose_workers(
         return max(1, most), each
     if each.accelerator == "gpu" and asked > most:
         raise UserError(
-            f"sweep.workers: {asked}: expected at most {most}: there are {available} GPUs, "
+            f"{command}.workers: {asked}: expected at most {most}: there are {available} GPUs, "
             f"and each worker takes {devices_each}"
         )
     return asked, each

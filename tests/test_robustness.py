@@ -74,8 +74,10 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
         assert curve.accuracies[0] == pytest.approx(accuracy)
         assert found.curves[name] == curve
     logged = run.mlflow_run.data
-    assert logged.metrics["robustness/rotation_area"] == pytest.approx(curves["rotation"].area)
+    assert logged.metrics["val_robustness/rotation_area"] == pytest.approx(curves["rotation"].area)
     assert not any(name.startswith("test") for name in logged.metrics)
+    # Under those names lessons keep what they have measured themselves.
+    assert not any(name.startswith("robustness") for name in logged.metrics)
     # Expected calibration error over 15 bins (arXiv:1706.04599).
     confidence = probabilities.max(1)
     is_right = probabilities.argmax(1) == data.val.targets

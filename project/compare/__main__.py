@@ -47,7 +47,7 @@ def compare_overrides(*overrides: str) -> "Comparison":
     with stoppable():
         lesson = read_lesson(names[-1], base)
         settings = lesson.runs[0].config.trainer
-        num_workers, devices = choose_workers(lesson.settings.workers, settings, 1)
+        num_workers, devices = choose_workers(lesson.settings.workers, settings, 1, "compare")
         with open_parent(lesson) as parent:
             with Pool(min(num_workers, len(lesson.runs)), devices) as pool:
                 comparison = compare(lesson, parent, pool, devices)

@@ -102,6 +102,8 @@ def parse_claim(text: str, variants: Sequence[str], metrics: Sequence[str]) -> C
             other = float(second)
         except ValueError:
             raise UserError(f"claims: {text}: {second}: {nearest(second, variants)}") from None
+        if not math.isfinite(other):
+            raise UserError(f"claims: {text}: {second}: expected a finite number")
     if first not in variants:
         raise UserError(f"claims: {text}: {first}: {nearest(first, variants)}")
     if first == other:

@@ -1,5 +1,6 @@
 """Does a comparison: trains what isn't trained yet, measures, judges and reports."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from project.evaluate import evaluate
 from project.fit import Devices
 from project.nested import close_abandoned, train_nested
 from project.pool import Job, Pool
+from project.progress import say
 from project.tracking import group
 from project.tracking.group import Child
 from project.tracking.lineage import source_hash
@@ -104,14 +106,14 @@ def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Compar
     if not any(runs.values()):
         raise TrainingError(f"{lesson.name}: no run was finished: {next(iter(failures.values()))}")
     if lesson.file.final:
-        _open_test(runs)
+        _open_test({name: found for name, found in runs.items() if lesson.file.opens_test(name)})
     _add_measures(lesson, runs)
     values = {
         metric: {
             variant: {
                 trained.seed: trained.metrics[metric]
                 for trained in of_variant
-                if metric in trained.metrics
+                if math.isfinite(trained.metrics.get(metric, math.nan))
             }
             for variant, of_variant in runs.items()
         }
@@ -150,14 +152,20 @@ def _add_measures(lesson: Lesson, runs: Runs) -> None:
     if not lesson.analysis.measures:
         return
     code = source_hash("lessons")
-    for of_variant in runs.values():
-        for trained in of_variant:
-            if trained.tags.get("compare.measured_by") == code:
-                continue
-            found = dict(lesson.analysis.measure(trained))
-            trained.run.log_metrics(found, step=0)
-            trained.run.set_tags({"compare.measured_by": code})
-            trained.metrics |= found
+    waiting = [
+        trained
+        for of_variant in runs.values()
+        for trained in of_variant
+        if trained.tags.get("compare.measured_by") != code
+    ]
+    for position, trained in enumerate(waiting, 1):
+        # What there is no value of this time must not keep an earlier one.
+        nothing = dict.fromkeys(lesson.analysis.measures, math.nan)
+        found = nothing | dict(lesson.analysis.measure(trained))
+        trained.run.log_metrics(found, step=0)
+        trained.run.set_tags({"compare.measured_by": code})
+        trained.metrics |= found
+        say(f"{trained.variant}, seed {trained.seed}  measured  [{position}/{len(waiting)}]")
 
 
 def _open_test(runs: Runs) -> None:

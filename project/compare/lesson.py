@@ -3,14 +3,15 @@
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from project import ROOT
 from project.compare.claims import Claim, parse_claim
@@ -23,6 +24,8 @@ from project.models.tasks import Task
 from project.tracking.lineage import source_hash
 from project.tracking.run import name_of
 from project.types import Count, Seed
+
+MAX_NAME = 100  # letters of a comparison's name, which names files too
 
 
 class LessonFile(BaseModel):
@@ -37,7 +40,7 @@ class LessonFile(BaseModel):
         for_data: further overrides of variants, by data set: where a network's size depends on it.
         seeds: how many (1, 2, ...), or which.
         measure: metrics of the runs, as MLflow names them, and those that the lesson adds.
-        final: open the test set, once for each variant and split.
+        final: open the test set, once for each variant and split; a list names the variants.
         claims: such as ``val/accuracy: cnn > mlp``.
         text: what the figures show and why, for the report.
     """
@@ -51,10 +54,26 @@ class LessonFile(BaseModel):
     grid: dict[str, list[Any]] = {}
     for_data: dict[str, dict[str, list[str]]] = {}
     seeds: Count | list[Seed]
-    measure: list[str]
-    final: bool = False
+    measure: Annotated[list[str], Field(min_length=1)]
+    final: bool | list[str] = False
     claims: list[str] = []
     text: str = ""
+
+    def opens_test(self, variant: str) -> bool:
+        """Whether the test set is opened for a variant."""
+        return self.final if isinstance(self.final, bool) else variant in self.final
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML, but for a key that is there twice, of which plain YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is there twice")
+        made: dict[Any, Any] = super().construct_mapping(node, deep)
+        return made
 
 
 class CompareSettings(BaseModel):
@@ -143,13 +162,13 @@ def read_lesson(name: str, overrides: Sequence[str] = ()) -> Lesson:
         seeds = list(range(1, seeds + 1))
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds: {seeds}: expected one or more, each once")
-    variants = dict(_variants(file, name_of(node["data"])))
-    if not variants:
-        raise UserError("variants: there are none: expected names and their overrides, or a grid")
+    variants = _read_variants(file, name_of(node["data"]))
     analysis = _find_analysis(path)
     claims = tuple(parse_claim(text, list(variants), file.measure) for text in file.claims)
-    runs, known = _plan(base, variants, seeds, file.final)
+    runs, known = _plan(base, variants, seeds, file, analysis)
     for metric in file.measure:
+        if file.measure.count(metric) > 1:
+            raise UserError(f"measure: {metric}: it is there twice: expected it once")
         names = set().union(*known.values(), analysis.measures)
         if metric not in names:
             raise UserError(f"measure: {metric}: {nearest(metric, names)}")
@@ -157,9 +176,8 @@ def read_lesson(name: str, overrides: Sequence[str] = ()) -> Lesson:
         for variant in claim.variants:
             if claim.metric not in known[variant] | set(analysis.measures):
                 raise UserError(f"claims: {claim.text}: {variant} has no {claim.metric}")
-    mine = [line for line in overrides if not line.startswith("compare.")]
-    full_name = "-".join([path.stem, *(_slug(line) for line in sorted(mine))])[:120]
-    return Lesson(full_name, file, settings, claims, tuple(runs), analysis, tuple(base), variants)
+    name = _name(path, [line for line in overrides if not line.startswith("compare.")])
+    return Lesson(name, file, settings, claims, tuple(runs), analysis, tuple(base), variants)
 
 
 def _find_file(name: str) -> Path:
@@ -173,8 +191,8 @@ def _find_file(name: str) -> Path:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        node = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        node = yaml.load(path.read_text(), _Loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise UserError(f"lesson: {path}: can't be read ({reason}): expected YAML") from None
     if not isinstance(node, dict):
@@ -182,11 +200,38 @@ def _load(path: Path) -> dict[str, Any]:
     return node
 
 
+def _read_variants(file: LessonFile, data: str) -> dict[str, list[str]]:
+    """The overrides of each variant."""
+    variants: dict[str, list[str]] = {}
+    for name, lines in _variants(file, data):
+        if not name or set(name) & set("<>:"):
+            raise UserError(f"variants: {name!r}: expected a name without '<', '>' and ':'")
+        if name in variants:
+            raise UserError(f"grid: {name}: there is a variant of that name already")
+        for line in lines:
+            if line.partition("=")[0].lstrip("+") == "seed" or line.startswith("compare."):
+                raise UserError(f"variants: {name}: {line}: it is the same for all variants")
+        variants[name] = lines
+    if not variants:
+        raise UserError("variants: there are none: expected names and their overrides, or a grid")
+    named = [each for lines in file.for_data.values() for each in lines]
+    for key, names in (
+        ("for_data", named),
+        ("final", file.final if isinstance(file.final, list) else []),
+    ):
+        for name in names:
+            if name not in variants:
+                raise UserError(f"{key}: {name}: {nearest(name, variants)}")
+    for name in file.for_data:
+        options = {each.stem for each in (CONF / "data").glob("*.yaml")}
+        if name not in options:
+            raise UserError(f"for_data: {name}: {nearest(name, options)}")
+    return variants
+
+
 def _variants(file: LessonFile, data: str) -> Iterator[tuple[str, list[str]]]:
     """Each variant's name and overrides."""
     for name, lines in file.variants.items():
-        if not name or set(name) & set("<>:"):
-            raise UserError(f"variants: {name!r}: expected a name without '<', '>' and ':'")
         yield name, [*lines, *file.for_data.get(data, {}).get(name, [])]
     for values in product(*file.grid.values()) if file.grid else ():
         texts = [v if isinstance(v, str) else json.dumps(v) for v in values]
@@ -197,7 +242,11 @@ def _variants(file: LessonFile, data: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _plan(
-    base: Sequence[str], variants: Mapping[str, list[str]], seeds: Sequence[int], final: bool
+    base: Sequence[str],
+    variants: Mapping[str, list[str]],
+    seeds: Sequence[int],
+    file: LessonFile,
+    analysis: Analysis,
 ) -> tuple[list[Planned], dict[str, set[str]]]:
     """The runs of all seeds and variants, and the metrics that each variant has."""
     runs, known = [], dict[str, set[str]]()
@@ -212,7 +261,11 @@ def _plan(
                 data = build_data(config, like)
                 like = config, data
                 if name not in known:
-                    known[name] = _metrics(make_model(config, data).task, final)
+                    model = make_model(config, data)
+                    if not analysis.fits(model):
+                        given = f"{name_of(config.model)} on {name_of(config.data)}"
+                        raise UserError(f"model: {given}: this lesson looks into {analysis.needs}")
+                    known[name] = _metrics(model.task, file.opens_test(name))
             except UserError as error:
                 raise UserError(f"variant {name}: {error}") from None
             whole = json.dumps(config.model_dump(), sort_keys=True)
@@ -251,6 +304,21 @@ def _find_analysis(path: Path) -> Analysis:
     found = importlib.import_module(f"project.lessons.{path.stem}").ANALYSIS
     assert isinstance(found, Analysis)
     return found
+
+
+def _name(path: Path, overrides: Sequence[str]) -> str:
+    """Of a comparison, for its parent run and report: no other has it."""
+    parts = [_slug(path.stem), *(_slug(line) for line in sorted(overrides))]
+    where = path.resolve()
+    if where.parent != CONF / "lesson":  # else two files of one name were one comparison
+        inside = where.relative_to(ROOT) if where.is_relative_to(ROOT) else where
+        parts.insert(1, _short_hash(str(inside)))
+    name = "-".join(parts)
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}-{_short_hash(name)}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:6]
 
 
 def _slug(text: str) -> str:

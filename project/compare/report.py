@@ -149,7 +149,8 @@ def _figures(comparison: Comparison) -> Iterator[Drawn]:
     yield (
         "curves",
         figures.curves(panels),
-        "Validation over the epochs: mean over seeds, and their range as a band.",
+        "Validation over the epochs, to where the first of a variant's runs stopped: mean over "
+        "seeds, and their range as a band.",
     )
 
 
@@ -162,6 +163,7 @@ def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
     environment.filters["code"] = _mark_code
+    environment.filters["breakable"] = _mark_breaks
     rows = [
         {
             "variant": variant,
@@ -193,6 +195,11 @@ def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
 def _mark_code(text: str) -> Markup:
     """Escapes a text of a lesson; what stands in backticks becomes code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _mark_breaks(metric: str) -> Markup:
+    """Escapes the name of a metric; a line may end behind its slashes and underscores."""
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(metric))))
 
 
 def _encode(figure: Figure) -> str:

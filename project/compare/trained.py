@@ -66,8 +66,12 @@ class Analysis:
         measures: names of the metrics that ``measure`` gives.
         measure: of one run.
         figures: of all runs.
+        fits: whether it can look into such a model.
+        needs: what that is, for the error message.
     """
 
     measures: tuple[str, ...] = ()
     measure: Callable[[Trained], Mapping[str, float]] = lambda trained: {}
     figures: Callable[[Runs], Iterator[Drawn]] = lambda runs: iter(())
+    fits: Callable[[Model], bool] = lambda model: True
+    needs: str = ""

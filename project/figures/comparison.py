@@ -40,7 +40,12 @@ def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         axes.set_xlabel(metric)
         axes.set_yticks(range(len(variants)), variants)
         axes.set_ylim(len(variants) - 0.5, -0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        every = np.concatenate([np.ravel(found) for found in by_variant.values()])
+        every = every[np.isfinite(every)]
+        if len(every) and every.min() > 0 and every.max() > 1000 * every.min():
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         clean(axes)
     for axes in panels.ravel()[len(values) :]:
         axes.axis("off")
@@ -62,28 +67,24 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "
         for place, (variant, found) in enumerate(by_variant.items()):
             if not found:
                 continue
-            # Runs that stopped early end where they end.
-            length = max(len(x) for x, _ in found)
-            x = max((x for x, _ in found), key=len)
-            padded = np.full((len(found), length), np.nan)
-            for row, (_, y) in zip(padded, found, strict=True):
-                row[: len(y)] = y
+            # To where the first run stopped: a mean of those that are left would be of others.
+            x = min((x for x, _ in found), key=len)
+            values = np.stack([y[: len(x)] for _, y in found])
             colour = COLOURS[place % len(COLOURS)]
-            axes.plot(
-                x,
-                np.nanmean(padded, axis=0),
-                color=colour,
-                label=as_label(variant, 40),
-                linewidth=1.6,
-            )
+            marker = "o" if len(x) == 1 else None
+            name = as_label(variant, 40)
+            axes.plot(x, values.mean(0), marker=marker, color=colour, label=name, linewidth=1.6)
             if len(found) > 1:
-                low, high = np.nanmin(padded, axis=0), np.nanmax(padded, axis=0)
+                low, high = values.min(0), values.max(0)
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(metric)
-        values = np.concatenate([y for found in by_variant.values() for _, y in found])
-        if values.min() > 0 and values.max() > 100 * values.min():
+        every = [y for found in by_variant.values() for _, y in found]
+        if max(map(len, every)) == 1:
+            axes.set_xlim(0.5, 1.5)
+        joined = np.concatenate(every)
+        if joined.min() > 0 and joined.max() > 100 * joined.min():
             axes.set_yscale("log")
         clean(axes)
     for axes in grid[len(panels) :]:

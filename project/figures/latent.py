@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from project.figures.style import COLOURS, as_label, clean, legend_above, new_figure
 from project.types import Array
 
+MAX_LETTERS = 2  # of names that are written among the dots
+
 
 def latent_space(codes: Array, targets: Array, classes: Sequence[str]) -> Figure:
     """Codes as dots, coloured by class.
@@ -23,12 +25,11 @@ def latent_space(codes: Array, targets: Array, classes: Sequence[str]) -> Figure
     colours = colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     for index, name in enumerate(classes):
         chosen = codes[targets == index]
-        axes.plot(
-            *chosen.T, "o", color=colours[index % len(colours)], markersize=4, label=as_label(name)
-        )
-        if len(chosen):
+        colour = colours[index % len(colours)]
+        axes.plot(*chosen.T, "o", color=colour, markersize=3, alpha=0.6, label=as_label(name))
+        if len(chosen) and len(name) <= MAX_LETTERS:  # longer ones would hide one another
             axes.annotate(
-                as_label(name, 14),
+                as_label(name),
                 np.median(chosen, axis=0),
                 fontsize=11,
                 weight="bold",

@@ -83,13 +83,13 @@ def corruption_sheet(
     return figure
 
 
-def reliability(confidences: Array, is_right: Array, error: float, num_bins: int = 10) -> Figure:
+def reliability(confidences: Array, is_right: Array, error: float, num_bins: int = 15) -> Figure:
     """How often the model is right when it is so sure (arXiv:1706.04599).
 
     Args:
         confidences: (N,) probabilities of the predicted class.
         is_right: (N,) whether it was the true one.
-        error: expected calibration error.
+        error: expected calibration error, over as many bins.
         num_bins: of equal width.
     """
     figure = new_figure(4.6, 4.6)
@@ -100,7 +100,7 @@ def reliability(confidences: Array, is_right: Array, error: float, num_bins: int
     axes.set_ylabel("accuracy")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     below.hist(confidences, bins=np.linspace(0, 1, num_bins + 1).tolist(), color=TRAIN)
     below.set_xlabel("confidence")
     below.set_ylabel("samples")

@@ -134,7 +134,8 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     yield (
         "receptive_fields",
         anatomy.receptive_fields(fields, val.inputs[0]),
-        "The pixels on which one number in the middle of the last map depends.",
+        "The pixels on which one number in the middle of the last map depends, as far as the image "
+        "goes.",
     )
     cam, predicted = grad_cam(model, torch.from_numpy(val.inputs[:]))
     classes, is_right = deepest.data.spec.classes, predicted == val.targets
@@ -154,4 +155,10 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         )
 
 
-ANALYSIS = Analysis(("receptive_field/pixels", "grad_cam/deletion_gain"), measure, figures)
+ANALYSIS = Analysis(
+    ("receptive_field/pixels", "grad_cam/deletion_gain"),
+    measure,
+    figures,
+    fits=lambda model: isinstance(model, CNN),
+    needs="model=cnn",
+)

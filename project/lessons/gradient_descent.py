@@ -51,8 +51,9 @@ def figures(runs: Runs) -> Iterator[Drawn]:
             squares.solution,
             {name: p for name, (_, p) in taken.items()},
         ),
-        "The loss as a surface over weight and bias, for the training samples of one seed, and the "
-        "way of each optimiser from the circle; the star is the closed form's solution.",
+        "The loss as a surface over weight and bias, for the training samples of one seed, each "
+        "line with its loss, and the way of each optimiser from the circle; the star is the closed "
+        "form's solution.",
     )
     losses = {
         name: (np.arange(len(p)), squares.loss(p) - squares.loss(squares.solution))
@@ -108,5 +109,9 @@ def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array
 
 
 ANALYSIS = Analysis(
-    ("descent/distance", "descent/log10_excess_ratio", "descent/lr_over_limit"), measure, figures
+    ("descent/distance", "descent/log10_excess_ratio", "descent/lr_over_limit"),
+    measure,
+    figures,
+    fits=lambda model: isinstance(model, Linear) and model.spec.num_features == 1,
+    needs="model=linear of one column",
 )

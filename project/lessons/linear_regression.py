@@ -64,4 +64,10 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     )
 
 
-ANALYSIS = Analysis(("closed_form/difference", "closed_form/excess_loss"), measure, figures)
+ANALYSIS = Analysis(
+    ("closed_form/difference", "closed_form/excess_loss"),
+    measure,
+    figures,
+    fits=lambda model: isinstance(model, Linear) and not model.spec.classes,
+    needs="model=linear on values",
+)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from project.compare.trained import Analysis, Drawn, Runs, Trained
 from project.lessons import robustness
 
+TOLERANCE = 0.05  # by which the numbers of parameters may differ
+
 
 def measure(trained: Trained) -> dict[str, float]:
     """Robustness, and the number of trained parameters."""
@@ -14,7 +16,19 @@ def measure(trained: Trained) -> dict[str, float]:
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Accuracy over the amount of rotation, scale, shear, reflection and shift."""
-    yield from robustness.draw(runs, ("rotation", "scale", "shear", "reflection", "shift"))
+    counts = [found[0].metrics["model/parameters"] for found in runs.values() if found]
+    kinds = ("rotation", "scale", "shear", "reflection", "shift")
+    for name, figure, caption in robustness.draw(runs, kinds):
+        if max(counts) > (1 + TOLERANCE) * min(counts):
+            listed = " and ".join(f"{count:,.0f}" for count in counts)
+            caption += f" The networks are not of one size: they have {listed} parameters."
+        yield name, figure, caption
 
 
-ANALYSIS = Analysis(("model/parameters", *robustness.MEASURES), measure, figures)
+ANALYSIS = Analysis(
+    ("model/parameters", *robustness.MEASURES),
+    measure,
+    figures,
+    robustness.fits,
+    robustness.NEEDS,
+)

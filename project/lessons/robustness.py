@@ -4,17 +4,26 @@ from collections.abc import Iterator, Sequence
 
 from project.compare.trained import Drawn, Runs, Trained
 from project.figures import robustness as figures
+from project.models.base import Model
+from project.models.tasks import Classifier
 from project.robustness import CORRUPTIONS, measure_robustness
 
+NEEDS = "classifiers of images"
 MAX_SAMPLES = 2000
 MEASURES = tuple(f"robustness/{name}" for name in CORRUPTIONS)
+
+
+def fits(model: Model) -> bool:
+    """Whether the model classifies images."""
+    return model.spec.is_image and isinstance(model.task, Classifier)
 
 
 def measure(trained: Trained) -> dict[str, float]:
     """Area under the curve of val accuracy over the amount, for each corruption.
 
     Of a large validation set the first samples do; they are the same in all variants of a seed.
-    The curves themselves are logged too, a step an amount, as `make evaluate` does.
+    The curves themselves are logged too, a step an amount. `make evaluate` has names of its own for
+    what it measures, on all of val: a lesson's numbers stay what they were.
     """
     val = trained.data.val
     shown = slice(0, MAX_SAMPLES)

@@ -115,4 +115,6 @@ ANALYSIS = Analysis(
     ),
     measure,
     figures,
+    fits=lambda model: isinstance(model, Autoencoder),
+    needs="model=autoencoder",
 )

@@ -20,6 +20,7 @@ import project
 from project.compare.__main__ import main
 from project.tracking.group import Child, children, find_by_tags, opened
 from project.tracking.run import Run
+from project.tracking.store import open_store
 
 CHROMIUM = Path("/usr/bin/chromium")
 VARIANTS = {"slow": ["optimizer.lr=0.001"], "fast": ["optimizer.lr=0.1"]}
@@ -44,8 +45,15 @@ def compare(folder: Path, path: str, *overrides: str) -> str:
     return output
 
 
-def parent_of(name: str = "mine") -> Run:
-    parent = find_by_tags({"compare.name": name})
+def find_mine() -> Run | None:
+    """The parent of ``mine.yaml``; the hash of its path is in the name."""
+    client, experiment_id = open_store()
+    found = client.search_runs([experiment_id], "tags.`compare.name` LIKE 'mine-%'")
+    return Run(found[0].info.run_id) if found else None
+
+
+def parent_of(name: str = "") -> Run:
+    parent = find_by_tags({"compare.name": name}) if name else find_mine()
     assert parent is not None
     return parent
 
@@ -92,7 +100,7 @@ def test_table_and_verdict_are_those_of_the_runs(compared: tuple[Path, str]) -> 
 def test_the_report_needs_nothing_else_and_shows_its_pictures(compared: tuple[Path, str]) -> None:
     from playwright.sync_api import sync_playwright
 
-    path = compared[0] / "reports" / "mine.html"
+    (path,) = (compared[0] / "reports").glob("mine-*.html")
     assert not re.search(r"(src|href)=.(?!data:)", path.read_text())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -144,7 +152,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
             sleep(0.1)
             if not (tmp_path / "mlflow.db").exists() or not any(tmp_path.glob("checkpoints/*")):
                 continue
-            parent = find_by_tags({"compare.name": "mine"})
+            parent = find_mine()
             states = [run.status for run in children(parent)] if parent else []
             if "FINISHED" in states and "RUNNING" in states:
                 break

@@ -80,11 +80,22 @@ def test_later_overrides_replace_earlier_ones_and_the_grid_is_spanned(tmp_path: 
         ({"seeds": 0}, "seeds"),
         ({"seeds": [1, 1, 2]}, "each once"),
         ({"variants": {}}, "variants: there are none"),
-        ({"variants": {"a": ["seed=1"], "b": ["data.batch_size=32"]}, "claims": []}, "the same as"),
+        (
+            {"variants": {"a": ["data.batch_size=32"], "b": ["data.batch_size=32"]}, "claims": []},
+            "variants: b: it is the same as a",
+        ),
         ({"variants": {"a": ["optimizer.lrr=1"]}, "claims": []}, "variant a: optimizer.lrr"),
         ({"variants": {"a > b": []}, "claims": []}, "expected a name without"),
         ({"base": ["data=lime"]}, "did you mean 'line'"),
         ({"titel": "x"}, "titel"),
+        ({"measure": [], "claims": []}, "measure: "),
+        ({"measure": ["val/loss", "val/loss"]}, "measure: val/loss: it is there twice"),
+        ({"claims": ["val/loss: fast < nan"]}, "nan: expected a finite number"),
+        ({"grid": {"optimizer.lr": [0.1, 0.1]}}, "grid: lr=0.1: there is a variant of that name"),
+        ({"variants": {"a": ["seed=7"], "b": []}, "claims": []}, "a: seed=7: it is the same for"),
+        ({"for_data": {"line": {"fats": []}}}, "for_data: fats: did you mean 'fast'"),
+        ({"for_data": {"lime": {"fast": []}}}, "for_data: lime: did you mean 'line'"),
+        ({"final": ["fats"]}, "final: fats: did you mean 'fast'"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -92,7 +103,39 @@ def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], said: str) 
         read_lesson(write(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("text", ["title: [", "- a\n- b\n", "\x00", ""])
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("cnn_anatomy", ["model=mlp"]),
+        ("linear_regression", ["model=mlp"]),
+        ("supervised_and_unsupervised", ["model=cnn"]),
+        ("augmentation", ["model=autoencoder"]),
+    ],
+)
+def test_a_lesson_refuses_what_it_cannot_look_into(name: str, overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"(this lesson looks into|unknown key|measure: )"):
+        read_lesson(name, overrides)
+
+
+def test_two_files_of_one_name_are_two_comparisons(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    names = {read_lesson(write(tmp_path / folder)).name for folder in ("a", "b")}
+    assert len(names) == 2
+    long = [f"trainer.max_epochs={n}" for n in range(1, 3)]
+    many = [f"optimizer.weight_decay=0.{'0' * 100}{n}" for n in (1, 2)]
+    assert len({read_lesson("gradient_descent", [long[0], each]).name for each in many}) == 2
+
+
+def test_only_the_named_variants_open_the_test_set(tmp_path: Path) -> None:
+    path = write(tmp_path, final=["fast"], measure=["val/loss", "test/loss"])
+    file = read_lesson(path).file
+    assert [file.opens_test(name) for name in ("slow", "fast")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "text", ["title: [", "- a\n- b\n", "\x00", "", "title: a\ntitle: b\n", f"seeds: {'9' * 5000}"]
+)
 def test_what_is_no_lesson_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)

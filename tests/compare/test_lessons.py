@@ -98,6 +98,7 @@ def test_a_graph_in_a_session_is_the_same_function() -> None:
         session, eager = graphs.run_session(images), graphs.run_eager(images)
         assert session.shape == (count, 10)
         assert session == pytest.approx(eager, abs=1e-4)
+    assert graphs.run_alone(images) == pytest.approx(eager, abs=1e-4)
     kinds = [name for name, _ in graph_and_session._nodes(graphs.model)]
     assert kinds.count("Conv") == 2
     assert kinds[-1] == "Softmax"

@@ -124,10 +124,13 @@ FIGURES = {
         {v: RANDOM.normal(size=500) for v in VARIANTS}, 0.001
     ),
     "parting": lambda: overfitting.parting(
-        {v: (np.geomspace(2, 0.01, 30), np.geomspace(2, 0.4, 30)) for v in VARIANTS[:6]}
+        {
+            v: (np.geomspace(2, 0.01, 30), np.geomspace(2, 0.4, 30), epoch)
+            for v, epoch in zip(VARIANTS, (7, None, 20, 30, 1), strict=False)
+        }
     ),
     "splits": lambda: overfitting.splits(
-        {name: RANDOM.random((5, 2)) for name in SPLITS}, dict.fromkeys(SPLITS, (90, 12345))
+        {name: overfitting.Pairs(RANDOM.random((5, 2)), (345, 90, 12345)) for name in SPLITS}
     ),
     "odd names: contact sheet": lambda: overview.contact_sheet({n: images(8) for n in ODD}),
     "odd names: class counts": lambda: overview.class_counts(ODD, {"train": [9, 2, 3, 4]}),
