@@ -35,6 +35,22 @@ class Stopped(BaseException):
         self.signum = signum
 
 
+_held_back: list[int] | None = None  # signals that came in `stops_held_back`; None outside of it
+
+
+@contextmanager
+def stops_held_back() -> Iterator[None]:
+    """Raises ``Stopped`` only when the context ends: for what must be done whole or not at all."""
+    global _held_back
+    _held_back = []
+    try:
+        yield
+    finally:
+        came, _held_back = _held_back, None
+    if came:
+        raise Stopped(came[0])
+
+
 def raise_when_stopped() -> dict[signal.Signals, Any]:
     """Lets SIGINT and SIGTERM raise ``Stopped``, once; returns the handlers that did so before."""
     is_stopped = False
@@ -43,7 +59,9 @@ def raise_when_stopped() -> dict[signal.Signals, Any]:
         nonlocal is_stopped
         if not is_stopped:  # what follows is the clean-up, which a second Ctrl-C must not break
             is_stopped = True
-            raise Stopped(signum)
+            if _held_back is None:
+                raise Stopped(signum)
+            _held_back.append(signum)
 
     return {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
 

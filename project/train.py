@@ -15,13 +15,14 @@ gradient_clip,patience,ema_decay}; and every argument of what a group option bui
 # What takes seconds to import is imported in the functions, so that --help answers at once.
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from project import make_callable
 from project.command import run_command
-from project.errors import UserError, stoppable
+from project.errors import UserError, stoppable, stops_held_back
 
 if TYPE_CHECKING:
     from project.config import Config
@@ -92,13 +93,16 @@ def train(
             warn_of_data(data)
         data.check_devices(devices.count)
         model = make_model(config, data)  # what doesn't fit is said before a run is opened
-        if resume is None:
-            where = {"device": str(devices), "threads": str(get_num_threads())}
-            run = Run.create(config, data, {**where, **(tags or {})})
-        else:
-            run = find_run(resume, "resume")
-            check_same_data(run, data)
-        with run:
+        with ExitStack() as stack:
+            if resume is None:
+                where = {"device": str(devices), "threads": str(get_num_threads())}
+                with stops_held_back():  # else a run could be made that nobody closes
+                    run = Run.create(config, data, {**where, **(tags or {})})
+                    stack.enter_context(run)
+            else:
+                run = find_run(resume, "resume")
+                check_same_data(run, data)
+                stack.enter_context(run)
             if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
             fit(config, data, run, devices, watch)

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import TINY, configure, use_store
+from mlflow import MlflowClient
 from torch import Tensor
 
 import project
@@ -21,6 +23,7 @@ from project.errors import Stopped, TrainingError, UserError
 from project.models.base import Model
 from project.models.tasks import Classifier
 from project.tracking.run import Run, find_run
+from project.tracking.store import open_store
 from project.train import Result, main, train
 
 # Everything that has a state: average weights, patience, schedule, augmentation, dropout.
@@ -318,3 +321,21 @@ def interrupted(digits_run: Result) -> "Run":
     run.client.set_terminated(run.id, "KILLED")
     yield run  # type: ignore[misc]
     run.client.set_terminated(run.id, "FINISHED")
+
+
+def test_a_stop_while_a_run_is_made_closes_it(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = MlflowClient.create_run
+
+    def stopped(self: MlflowClient, *arguments: Any, **options: Any) -> Any:
+        made = create(self, *arguments, **options)
+        signal.raise_signal(signal.SIGTERM)  # it is in the store, and nobody knows its id yet
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_run", stopped)
+    with pytest.raises(Stopped):
+        train(configure(*TINY))
+    client, experiment_id = open_store()
+    (run,) = client.search_runs([experiment_id])
+    assert run.info.status == "KILLED"

@@ -132,6 +132,7 @@ def test_what_is_unchanged_is_not_trained_again(compared: tuple[Path, str]) -> N
     assert len(added) == 3
 
 
+@pytest.mark.slow
 def test_a_variant_that_cannot_be_trained_is_reported_and_decides_nothing(tmp_path: Path) -> None:
     variants = {**VARIANTS, "fast": ["optimizer.lr=1e30"]}
     output = compare(tmp_path, write(tmp_path, variants=variants))

@@ -265,6 +265,7 @@ print(anonymous() - before, data.train.inputs.nbytes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux")
+@pytest.mark.slow
 def test_memory_stays_flat(tmp_path: Path, own_cache: Path) -> None:
     folder = write_classes(tmp_path / "many", 300)
     done = subprocess.run(

@@ -145,6 +145,7 @@ def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: Result
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_in_two_phases(weights: dict[str, Tensor], result: Result) -> None:
     devices = ("trainer.devices=2", "trainer.accelerator=cpu")
     run_id = train(configure(*PHASES, *devices), brief=True).run_id

@@ -63,6 +63,7 @@ def server(free_port: int) -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_two_machines_share_a_study_and_one_takes_up_what_the_other_leaves(
     server: str, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ def test_the_printed_command_and_best_yaml_give_the_winners_config(swept: Swept)
     assert check(compose("train", [f"experiment={path}"])).model_dump() == winner
 
 
+@pytest.mark.slow
 def test_with_one_worker_a_sweep_is_a_function_of_its_seed_whatever_its_name(
     swept: Swept, tmp_path: Path
 ) -> None:
