@@ -89,8 +89,8 @@ def paths(
     levels = np.geomspace(max(losses.min(), 1e-3), losses.max(), 16)
     weights, biases = grid
     for colour, axes, (variant, path) in zip(COLOURS, panels, taken.items(), strict=False):
-        lines = axes.contour(weights, biases, losses, levels, colors="0.6", linewidths=0.7)
-        axes.clabel(lines, levels[3::4], fontsize=7, fmt="%.2g")
+        lines = axes.contour(weights, biases, losses, levels, colors="0.78", linewidths=0.7)
+        axes.clabel(lines, levels[3::4], fontsize=7, fmt="%.2g", colors=MARK)
         axes.plot(path[:, 0], path[:, 1], ".-", color=colour, markersize=4, linewidth=1)
         axes.plot(path[0, 0], path[0, 1], "o", color=colour, markerfacecolor="white")
         axes.plot(*solution, "*", color="black", markersize=11)
