@@ -106,8 +106,8 @@ def parse_numbers(column: pd.Series) -> tuple[Array, Array]:
     """Values (N,) as float64, NaN where missing; and which are neither numbers nor missing."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     is_wrong = np.isnan(numbers) & column.notna().to_numpy()
-    for row in np.flatnonzero(is_wrong):
-        is_wrong[row] = str(column.iloc[row]).strip().lower() not in MISSING
+    texts = column[is_wrong].astype(str).str.strip().str.lower()
+    is_wrong[is_wrong] = ~texts.isin(MISSING).to_numpy()
     return numbers, is_wrong
 
 
@@ -210,20 +210,24 @@ def check_no_numbers(column: pd.Series, key: str) -> None:
     """
     if kinds.is_bool_dtype(column.dtype):
         return
-    numbers, is_wrong = parse_numbers(column)
+    # Each different value once: there are few of them in a column of categories.
+    places, uniques = pd.factorize(column)  # -1 where missing
+    counts = np.bincount(places[places >= 0], minlength=len(uniques))
+    values = pd.Series(uniques)
+    numbers, is_wrong = parse_numbers(values)
     if not is_wrong.any():
         return
-    texts = to_texts(column)
+    texts = to_texts(values)
     is_number = np.array([bool(NUMBER.fullmatch(text.strip())) for text in texts])
     is_number |= ~np.isnan(numbers)
-    num_known = int(column.notna().sum())
-    is_measured = is_number.sum() >= num_known / 2 and len(set(texts[is_number])) > MAX_CLASSES
-    if is_measured or is_wrong.sum() < 0.1 * num_known:
-        text, _ = Counter(texts[is_wrong]).most_common(1)[0]
-        row = int((texts == text).argmax())
+    num_known = counts.sum()
+    is_measured = counts[is_number].sum() >= num_known / 2 and is_number.sum() > MAX_CLASSES
+    if is_measured or counts[is_wrong].sum() < 0.1 * num_known:
+        most = int(np.where(is_wrong, counts, 0).argmax())
+        row = int((places == most).argmax())
         raise UserError(
-            f"{key}: column '{column.name}': '{text}' in row {row + 1} is no number, as most of "
-            "its values are: expected numbers such as 1200.5, or nothing where one is missing"
+            f"{key}: column '{column.name}': '{texts[most]}' in row {row + 1} is no number, as most"
+            " of its values are: expected numbers such as 1200.5, or nothing where one is missing"
         )
 
 
