@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import bootstrap
 from sklearn.metrics import (
     f1_score,
     mean_absolute_error,
@@ -24,6 +24,7 @@ from project.models.base import Model, Predictor
 from project.models.tasks import Classifier, Regressor
 from project.report import measure
 from project.scoring import BATCH
+from project.statistics import LEVEL, proportion_interval
 from project.tracking.listing import read_artifact
 from project.tracking.run import Run, count_openings
 from project.types import Array, Indexed
@@ -146,10 +147,9 @@ def _intervals(
     if isinstance(model.task, Classifier):
         predicted = predictions.argmax(axis=1)
         num_right = int((predicted == targets).sum())
-        wilson = binomtest(num_right, len(targets)).proportion_ci(0.95, method="wilson")
         likelihood = predictions[np.arange(len(targets)), targets]
         return {
-            "accuracy": (float(wilson.low), float(wilson.high)),
+            "accuracy": proportion_interval(num_right, len(targets)),
             "f1": _bootstrap(partial(f1_score, average="macro"), targets, predicted),
             "loss": _bootstrap(np.mean, -np.log(likelihood.clip(1e-30))),
         }
@@ -171,7 +171,14 @@ def _intervals(
 
 def _bootstrap(metric: Callable[..., float], *samples: Array) -> tuple[float, float]:
     found = bootstrap(
-        samples, metric, n_resamples=500, paired=True, vectorized=False, method="percentile", rng=0
+        samples,
+        metric,
+        n_resamples=500,
+        paired=True,
+        vectorized=False,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=0,
     ).confidence_interval
     return float(found.low), float(found.high)
 

@@ -50,12 +50,12 @@ def evaluate(run_id: str) -> Evaluation:
     Raises:
         UserError: there is no such run, it has no checkpoint, or its data have changed.
     """
-    from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix
 
     from project.figures.classification import confusion_matrix as draw_confusion_matrix
     from project.models.tasks import Classifier
     from project.report import measure
+    from project.statistics import proportion_interval
     from project.tracking.run import record_opening
 
     with stoppable():
@@ -68,8 +68,7 @@ def evaluate(run_id: str) -> Evaluation:
         if isinstance(model.task, Classifier):
             predicted = predictions.argmax(axis=1)
             num_right = int((predicted == samples.targets).sum())
-            proportion = binomtest(num_right, len(samples)).proportion_ci(0.95, method="wilson")
-            interval = float(proportion.low), float(proportion.high)
+            interval = proportion_interval(num_right, len(samples))
             logged |= {"test/accuracy_low": interval[0], "test/accuracy_high": interval[1]}
             run.set_tags({"test.interval": "95 % Wilson score interval of the accuracy"})
             classes = data.spec.classes
@@ -111,13 +110,12 @@ def evaluate_robustness(run_id: str) -> Robustness:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     from project.figures import robustness as figures
-    from project.models.tasks import Classifier
     from project.report import measure
-    from project.robustness import CORRUPTIONS, corrupt, measure_robustness
+    from project.robustness import CORRUPTIONS, classifies_images, corrupt, measure_robustness
 
     with stoppable():
         run, data, model, device = load_finished(run_id)
-        if not isinstance(model.task, Classifier) or not data.spec.is_image:
+        if not classifies_images(model):
             raise UserError(f"robustness: true: run {run.id} doesn't classify images")
         _, probabilities = measure(model, data.val_dataloader()[0], device)
         images, targets, indices = data.val.inputs, data.val.targets, data.val.indices

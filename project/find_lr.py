@@ -71,8 +71,7 @@ def find_lr(config: "Config") -> RangeTest:
         suggested = suggest(rates, smoothed)
         name = f"find-lr-{name_of(config.model)}-{data_name(config.data)}"
         # Without data: it is no run that `last` could mean.
-        run = Run.create(config, None, {"mlflow.runName": name})
-        with run:
+        with Run.begin(config, None, {"mlflow.runName": name}) as run:
             run.log_params(config.flatten())
             for step, (rate, loss) in enumerate(zip(rates, losses, strict=True)):
                 run.log_metrics({"lr": float(rate), "train/loss": float(loss)}, step)

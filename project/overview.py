@@ -277,13 +277,14 @@ def _show(overview: Overview, written: Sequence[Path]) -> None:
 
 
 def _show_duplicates(overview: Overview) -> None:
-    for pair, count in overview.duplicates.items():
-        first, second = pair.split("_")
+    from project.data.splits import tell_duplicates
+
+    for line in tell_duplicates(overview.duplicates):
+        print(line)
+    for pair, count in (overview.near_duplicates or {}).items():
         if count:
-            cure = ": data.drop_duplicates=true takes them out" if first == "train" else ""
-            print(f"{count} samples of {first} are in {second} too{cure}")
-        if near := (overview.near_duplicates or {}).get(pair, 0):
-            print(f"{near} more samples of {first} look like one of {second}")
+            first, second = pair.split("_")
+            print(f"{count} more samples of {first} look like one of {second}")
     for left, right in overview.near_pairs[:5]:
         print(f"  {left} looks like {right}")
     if not any(overview.duplicates.values()):

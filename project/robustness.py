@@ -14,6 +14,7 @@ import torch
 from sklearn.metrics import auc
 
 from project.models.base import Model
+from project.models.tasks import Classifier
 from project.types import Array, Indexed, Indices
 
 BATCH = 1024
@@ -138,6 +139,11 @@ def corrupt(images: Array, indices: Indices, name: str, amount: float) -> Array:
         sign = rng.choice([-1, 1])
         changed[position] = change(images[position], sign * amount, rng)
     return changed
+
+
+def classifies_images(model: Model) -> bool:
+    """Whether it is a model whose robustness can be measured."""
+    return model.spec.is_image and isinstance(model.task, Classifier)
 
 
 def measure_robustness(

@@ -38,6 +38,12 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def proportion_interval(count: int, total: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a share (Wilson, https://doi.org/10.2307/2276774)."""
+    found = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """First minus second, seed by seed: the interval belonging to the paired t-test."""
     return estimate([a - b for a, b in zip(first, second, strict=True)])

@@ -15,14 +15,14 @@ gradient_clip,patience,ema_decay}; and every argument of what a group option bui
 # What takes seconds to import is imported in the functions, so that --help answers at once.
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from project import make_callable
 from project.command import run_command
-from project.errors import UserError, stoppable, stops_held_back
+from project.errors import UserError, stoppable
 
 if TYPE_CHECKING:
     from project.config import Config
@@ -93,16 +93,14 @@ def train(
             warn_of_data(data)
         data.check_devices(devices.count)
         model = make_model(config, data)  # what doesn't fit is said before a run is opened
-        with ExitStack() as stack:
-            if resume is None:
-                where = {"device": str(devices), "threads": str(get_num_threads())}
-                with stops_held_back():  # else a run could be made that nobody closes
-                    run = Run.create(config, data, {**where, **(tags or {})})
-                    stack.enter_context(run)
-            else:
-                run = find_run(resume, "resume")
-                check_same_data(run, data)
-                stack.enter_context(run)
+        context: AbstractContextManager[Run]
+        if resume is None:
+            where = {"device": str(devices), "threads": str(get_num_threads())}
+            context = Run.begin(config, data, {**where, **(tags or {})})
+        else:
+            context = found = find_run(resume, "resume")
+            check_same_data(found, data)
+        with context as run:
             if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
             fit(config, data, run, devices, watch)
@@ -122,15 +120,14 @@ def train(
 
 def warn_of_data(data: "DataModule") -> None:
     """Says on stderr what was left out, and how many samples are in two splits."""
+    from project.data.splits import tell_duplicates
+
     if data.left_out:
         name, reason = data.left_out[0]
         others = f" and {len(data.left_out) - 1} more" if len(data.left_out) > 1 else ""
         print(f"note: {name}{others} left out: {reason}", file=sys.stderr)
-    for pair, count in data.duplicates.items():
-        if count:
-            first, second = pair.split("_")
-            cure = "; data.drop_duplicates=true takes them out" if first == "train" else ""
-            print(f"note: {count} samples of {first} are in {second} too{cure}", file=sys.stderr)
+    for line in tell_duplicates(data.duplicates):
+        print(f"note: {line}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -95,10 +95,8 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
         digest.update(os.fsencode(file))
         with suppress(OSError):  # what is gone or not to be read is listed when it is decoded
             status = file.stat()
-            digest.update(
-                f" {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_mode}"
-                f" {os.access(file, os.R_OK)}".encode()
-            )
+            times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+            digest.update(f" {status.st_size} {times} {os.access(file, os.R_OK)}".encode())
     known = FOLDER / f"{digest.hexdigest()[:32]}.key"
     if known.exists():
         return known.read_text()

@@ -15,6 +15,7 @@ from pydantic import Field
 from project.data.cache import decode_all
 from project.data.decode import SUFFIXES
 from project.data.source import Source
+from project.data.splits import NAMES
 from project.data.tabular import (
     TaskChoice,
     check_columns,
@@ -28,11 +29,11 @@ from project.errors import UserError, nearest
 from project.types import Array
 
 LABELS = "labels.csv"
-# Names of the official splits, in lower case.
+# Official splits by the names that they go by, in lower case.
 PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -98,7 +99,7 @@ def _read(
     folder: Path, listing: Listing, names: list[str], image_size: int, channels: int
 ) -> Source:
     # Official val, then official test, are at the end.
-    parts = np.array([list(PARTS).index(part) for part in listing.parts] or [0] * len(names))
+    parts = np.array([NAMES.index(part) for part in listing.parts] or [0] * len(names))
     order = np.argsort(parts, kind="stable")
     decoded = decode_all([listing.files[i] for i in order], (image_size, image_size, channels))
     unreadable = tuple((names[order[i]], reason) for i, reason in decoded.unreadable.items())
@@ -186,11 +187,8 @@ def _official_folders(folder: Path) -> dict[str, Path]:
         UserError: some are and some aren't.
     """
     visible = [path for path in sorted(folder.iterdir()) if _is_visible_folder(path)]
-    found: dict[str, list[Path]] = {}
-    for path in visible:
-        for part, known in PARTS.items():
-            if path.name.lower() in known:
-                found.setdefault(part, []).append(path)
+    parts = {path: PARTS.get(path.name.lower(), "") for path in visible}
+    found = {part: path for path, part in parts.items() if part}
     if "train" not in found or len(found) < 2:  # "train" alone may be a class, beside "car"
         return {}
     if len(found) != len(visible):
@@ -198,7 +196,7 @@ def _official_folders(folder: Path) -> dict[str, Path]:
         raise UserError(
             f"data.root: {folder}: folders {others}: expected train, val and test alone, once each"
         )
-    return {part: found[part][0] for part in PARTS if part in found}
+    return {part: found[part] for part in NAMES if part in found}
 
 
 def name_of(file: Path, folder: Path) -> str:
@@ -255,9 +253,9 @@ def _list_by_labels(
     check_columns(frame, ["file", "label"], f"data.root: {path}")
     for name in ("file", "label"):
         check_complete(frame[name], name, f"data.root: {path}")
-    _check_ignored(ignore, set(to_texts(frame["label"])))
-    is_kept = [text not in ignore for text in to_texts(frame["label"])]
-    frame = frame[is_kept].reset_index(drop=True)
+    labels = to_texts(frame["label"])
+    _check_ignored(ignore, set(labels))
+    frame = frame[[label not in ignore for label in labels]].reset_index(drop=True)
     if frame.empty:
         raise UserError(f"data.ignore: {ignore}: no picture is left")
     files = [Path(os.path.normpath(folder / str(name))) for name in frame["file"]]
@@ -284,12 +282,11 @@ def _list_by_labels(
 def _list_parts(column: pd.Series, path: Path) -> list[str]:
     """The official split of each row of ``labels.csv``."""
     check_complete(column, "split", f"data.root: {path}")
-    known = {name: part for part, names in PARTS.items() for name in names}
     parts = []
     for row, text in enumerate(column.astype(str), 1):
-        part = known.get(text.strip().lower())
+        part = PARTS.get(text.strip().lower())
         if part is None:
-            expected = ", ".join(PARTS)
+            expected = ", ".join(NAMES)
             raise UserError(f"data.root: {path}: row {row}: split '{text}': expected {expected}")
         parts.append(part)
     if set(parts) == {"train"} or "train" not in parts:

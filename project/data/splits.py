@@ -1,6 +1,7 @@
 """Cuts a data set into train, val and test, and fingerprints what is where."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -224,6 +225,15 @@ def find_duplicates(hashes: Array, split: Split) -> dict[str, int]:
         f"{a}_{b}": int(np.isin(hashes[getattr(split, a)], hashes[getattr(split, b)]).sum())
         for a, b in PAIRS
     }
+
+
+def tell_duplicates(counts: Mapping[str, int]) -> Iterator[str]:
+    """In words what ``find_duplicates`` has counted, and the cure."""
+    for pair, count in counts.items():
+        if count:
+            first, second = pair.split("_")
+            cure = "; data.drop_duplicates=true takes them out" if first == "train" else ""
+            yield f"{count} samples of {first} are in {second} too{cure}"
 
 
 def drop_duplicates(hashes: Array, split: Split) -> Split:

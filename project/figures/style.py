@@ -20,7 +20,8 @@ MORE_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
     *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
 )
-rcParams["font.family"] += [name for name in MORE_FONTS if name in set(get_font_names())]
+_installed = set(get_font_names())
+rcParams["font.family"] += [name for name in MORE_FONTS if name in _installed]
 warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from project.compare.trained import Analysis, Drawn, Runs
 from project.figures.training import augmentation_sheet
 from project.lessons import robustness
+from project.robustness import classifies_images
 
 NUM_SHOWN = 6
 NUM_TRIED = 100
@@ -38,5 +39,5 @@ def figures(runs: Runs) -> Iterator[Drawn]:
 
 
 ANALYSIS = Analysis(
-    robustness.MEASURES, robustness.measure, figures, robustness.fits, robustness.NEEDS
+    robustness.MEASURES, robustness.measure, figures, classifies_images, robustness.NEEDS
 )

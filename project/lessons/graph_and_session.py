@@ -18,6 +18,7 @@ from project.export import onnx_session, to_program, write_onnx
 from project.figures import graph as drawing
 from project.lessons import robustness
 from project.models.base import Predictor
+from project.robustness import classifies_images
 from project.types import Array
 
 try:
@@ -188,6 +189,6 @@ ANALYSIS = Analysis(
     ),
     measure,
     figures,
-    robustness.fits,
+    classifies_images,
     robustness.NEEDS,
 )

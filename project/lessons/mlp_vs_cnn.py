@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from project.compare.trained import Analysis, Drawn, Runs, Trained
 from project.lessons import robustness
+from project.robustness import classifies_images
 
 TOLERANCE = 0.05  # by which the numbers of parameters may differ
 
@@ -29,6 +30,6 @@ ANALYSIS = Analysis(
     ("model/parameters", *robustness.MEASURES),
     measure,
     figures,
-    robustness.fits,
+    classifies_images,
     robustness.NEEDS,
 )

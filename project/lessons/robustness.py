@@ -4,18 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from project.compare.trained import Drawn, Runs, Trained
 from project.figures import robustness as figures
-from project.models.base import Model
-from project.models.tasks import Classifier
 from project.robustness import CORRUPTIONS, measure_robustness
 
 NEEDS = "classifiers of images"
 MAX_SAMPLES = 2000
 MEASURES = tuple(f"robustness/{name}" for name in CORRUPTIONS)
-
-
-def fits(model: Model) -> bool:
-    """Whether the model classifies images."""
-    return model.spec.is_image and isinstance(model.task, Classifier)
 
 
 def measure(trained: Trained) -> dict[str, float]:

@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +31,7 @@ from torch import nn
 from project.config import Config, Node, check
 from project.data.module import DataModule
 from project.data.splits import NAMES
-from project.errors import Pruned, Stopped, TrainingError, UserError
+from project.errors import Pruned, Stopped, TrainingError, UserError, stops_held_back
 from project.tracking import lineage
 from project.tracking.logger import RunLogger
 from project.tracking.store import checkpoint_folder, open_store, tracking_uri
@@ -88,6 +88,20 @@ class Run:
         run = cls(created.info.run_id)
         run.folder.mkdir(parents=True, exist_ok=True)
         return run
+
+    @classmethod
+    @contextmanager
+    def begin(
+        cls, config: Config, data: DataModule | None, tags: Mapping[str, str]
+    ) -> Iterator["Run"]:
+        """A new run, as its context; see ``create``.
+
+        A stop comes before it is made or when it can be closed: else it would be RUNNING for ever.
+        """
+        with ExitStack() as stack:
+            with stops_held_back():
+                run = stack.enter_context(cls.create(config, data, tags))
+            yield run
 
     def log_start(self, config: Config, data: DataModule) -> None:
         """Logs config, code, packages and data; the config first, as a resume needs it."""
