@@ -52,49 +52,49 @@ $(VENV)/.installed-dashboard: $(VENV)/.installed
 install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves)
 
 data: $(VENV)/.installed  ## look at a data set before training: DATA=images ROOT=folder, DATA=table ...
-	@$(RUN_PYTHON) -m project.overview $(OVERRIDES)
+	@$(RUN_PYTHON) -m project.reports.data $(OVERRIDES)
 
 find-lr: $(VENV)/.installed  ## suggest a learning rate: MODEL= DATA= ... as for train
-	@$(RUN_PYTHON) -m project.find_lr $(OVERRIDES)
+	@$(RUN_PYTHON) -m project.training.lr_finder $(OVERRIDES)
 
 train: $(VENV)/.installed  ## train a model; RESUME=<run id> goes on with an interrupted run
 	@$(RUN_PYTHON) -m project.train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES)
 
 sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; again to go on
-	@$(RUN_PYTHON) -m project.sweep $(OVERRIDES) $(if $(TRIALS),sweep.trials=$(TRIALS)) \
+	@$(RUN_PYTHON) -m project.sweep.command $(OVERRIDES) $(if $(TRIALS),sweep.trials=$(TRIALS)) \
 		$(if $(WORKERS),sweep.workers=$(WORKERS)) $(if $(STUDY),sweep.study=$(STUDY)) \
 		$(if $(STORAGE),'sweep.storage="$(STORAGE)"')
 
 compare: $(VENV)/.installed-onnx  ## compare variants over seeds: LESSON=<name>|<file.yaml>; again to go on
-	@$(RUN_PYTHON) -m project.compare lesson=$(LESSON) $(OVERRIDES)
+	@$(RUN_PYTHON) -m project.compare.command lesson=$(LESSON) $(OVERRIDES)
 
 lessons: $(VENV)/.installed-onnx  ## all lessons, one after another, about 5 minutes on 2 cores
-	@for file in conf/lesson/*.yaml; do \
-		$(RUN_PYTHON) -m project.compare lesson=$$(basename $$file .yaml) $(OVERRIDES) || exit; done
+	@for file in lessons/*/lesson.yaml; do \
+		$(RUN_PYTHON) -m project.compare.command lesson=$$(basename $$(dirname $$file)) $(OVERRIDES) || exit; done
 
 evaluate: $(VENV)/.installed  ## open the test set for a finished run: RUN=<run id>|last; or ARGS=robustness=true
 	@$(RUN_PYTHON) -m project.evaluate run=$(or $(RUN),last) $(ARGS)
 
 predict: $(VENV)/.installed  ## predict for INPUT=folder|image|table with RUN=<run id>|models:/<name>@champion
-	@$(RUN_PYTHON) -m project.predict run=$(or $(RUN),last) input=$(call quoted,$(INPUT)) \
+	@$(RUN_PYTHON) -m project.serving.files run=$(or $(RUN),last) input=$(call quoted,$(INPUT)) \
 		$(if $(OUTPUT),output=$(call quoted,$(OUTPUT))) $(if $(TOP_K),top_k=$(TOP_K)) $(ARGS)
 
 export: $(VENV)/.installed-onnx  ## write the model and its card: RUN=<run id>|models:/..., FORMAT=onnx|pt2
-	@$(RUN_PYTHON) -m project.export run=$(or $(RUN),last) $(if $(FORMAT),format=$(FORMAT)) \
+	@$(RUN_PYTHON) -m project.serving.export run=$(or $(RUN),last) $(if $(FORMAT),format=$(FORMAT)) \
 		$(if $(OUTPUT),output=$(call quoted,$(OUTPUT))) $(ARGS)
 
 serve: $(VENV)/.installed  ## answer requests with RUN=<run id>|models:/<name>@champion, PORT=5001
-	@$(RUN_PYTHON) -m project.serve run=$(or $(RUN),last) \
+	@$(RUN_PYTHON) -m project.serving.serve run=$(or $(RUN),last) \
 		port=$(if $(filter file,$(origin PORT)),5001,$(PORT))
 
 runs: $(VENV)/.installed  ## list the latest runs
-	@$(RUN_PYTHON) -m project.runs $(ARGS)
+	@$(RUN_PYTHON) -m project.runs.list $(ARGS)
 
 diff: $(VENV)/.installed  ## what differs between two runs: RUNS="<id> <id>"
-	@$(RUN_PYTHON) -m project.diff $(RUNS)
+	@$(RUN_PYTHON) -m project.runs.diff $(RUNS)
 
 reproduce: $(VENV)/.installed  ## train RUN=<run id> again from what it has logged, and compare
-	@$(RUN_PYTHON) -m project.reproduce run=$(or $(RUN),last)
+	@$(RUN_PYTHON) -m project.runs.reproduce run=$(or $(RUN),last)
 
 ui: $(VENV)/.installed  ## look at the runs in MLflow on 127.0.0.1, PORT=5000
 	@$(RUN_PYTHON) -m project.tracking.ui port=$(PORT)

@@ -55,7 +55,7 @@ def first_pass_by_hand(folder: Path) -> float:
 
 def first_pass(folder: Path) -> float:
     """Files a second of the project's first pass: looked for, decoded, hashed and written."""
-    from project.data.images import images
+    from project.data.images.source import images
 
     with own_cache():
         began = perf_counter()
@@ -66,7 +66,7 @@ def first_pass(folder: Path) -> float:
 @contextmanager
 def own_cache() -> Iterator[None]:
     """A cache that is empty at first."""
-    from project.data import cache
+    from project.data.images import cache
 
     with tempfile.TemporaryDirectory() as temporary:
         cache.FOLDER = Path(temporary)
@@ -75,9 +75,11 @@ def own_cache() -> Iterator[None]:
 
 def later_epochs(folder: Path) -> dict[str, float]:
     """Training samples a second of `cnn`, in memory and in the file: medians of epochs in turn."""
-    from project.config import build_data, check, compose
+    from project.config.build import build_data
+    from project.config.check import check
+    from project.config.compose import compose
     from project.data import module
-    from project.fit import make_model
+    from project.training.devices import make_model
 
     overrides = ["data=images", f"data.root={folder}", "augment=none", "data.limit_train=1024"]
     config = check(compose("train", overrides))
@@ -109,11 +111,13 @@ def predictions(folder: Path) -> dict[str, float]:
     """
     import torch
 
-    from project.config import build_data, check, compose
+    from project.config.build import build_data
+    from project.config.check import check
+    from project.config.compose import compose
     from project.models.base import Predictor
-    from project.predict import predict
-    from project.report import load_best
-    from project.scoring import BATCH, load_scorer
+    from project.reports.run import load_best
+    from project.serving.files import predict
+    from project.serving.predictor import BATCH, load_scorer
     from project.tracking.run import find_run
     from project.train import train
 

@@ -10,8 +10,9 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from project.config import Config, build_data, build_model
-from project.fit import Devices
+from project.config.build import build_data, build_model
+from project.config.check import Config
+from project.training.devices import Devices
 
 
 @dataclass(frozen=True)

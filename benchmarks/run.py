@@ -64,9 +64,12 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
         num_trials = NUM_TRIALS if variant != "cost_of_a_trial" else 8
         found: dict[str, Any] = getattr(search, variant)(overrides[:-1], num_trials, seed)
         return found
-    from project.config import build_data, check, compose
-    from project.fit import choose_devices, choose_precision, fit, make_model
+    from project.config.build import build_data
+    from project.config.check import check
+    from project.config.compose import compose
     from project.tracking.run import Run
+    from project.training.devices import choose_devices, choose_precision, make_model
+    from project.training.loop import fit
 
     config = check(compose("train", overrides))
     devices = choose_devices(config.trainer)
@@ -95,8 +98,8 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
 
 def fit_and_listen(run, config, data, devices) -> tuple[list[float], list[float]]:  # type: ignore[no-untyped-def]
     """Fits without a logger; the numbers are picked up from the progress line's callback."""
-    import project.fit
-    from project.progress import Progress
+    import project.training.loop
+    from project.training.progress import Progress
 
     speeds, accuracies = [], []
 
@@ -105,8 +108,8 @@ def fit_and_listen(run, config, data, devices) -> tuple[list[float], list[float]
             speeds.append(trainer.callback_metrics["train/samples_per_second"].item())
             accuracies.append(trainer.callback_metrics["val/accuracy"].item())
 
-    project.fit.Progress = Listener  # type: ignore[misc]
-    project.fit.fit(config, data, run, devices)
+    project.training.loop.Progress = Listener  # type: ignore[misc]
+    project.training.loop.fit(config, data, run, devices)
     return speeds, accuracies
 
 

@@ -29,8 +29,9 @@ def search_by_hand(overrides: list[str], num_trials: int, seed: int) -> dict[str
     from lightning.pytorch.callbacks import ModelCheckpoint
     from torchmetrics.classification import MulticlassAccuracy
 
-    from project.config import build_data, build_model, check
-    from project.sweep.__main__ import _read
+    from project.config.build import build_data, build_model
+    from project.config.check import check
+    from project.sweep.command import _read
     from project.sweep.space import parse
 
     config, _, tree = _read([*overrides, f"seed={seed}"])
@@ -100,7 +101,7 @@ def search_by_sweep(overrides: list[str], num_trials: int, seed: int) -> dict[st
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         subprocess.run(
             [
-                *(sys.executable, "-m", "project.sweep", *overrides, f"seed={seed}"),
+                *(sys.executable, "-m", "project.sweep.command", *overrides, f"seed={seed}"),
                 *(f"sweep.trials={num_trials}", "sweep.top_k=0", "sweep.study=bench"),
             ],
             cwd=ROOT,
@@ -127,15 +128,16 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     from optuna.trial import TrialState
 
     import project.train
-    from project.config import build_data, check
-    from project.errors import Pruned
-    from project.fit import Devices
+    from project.config.build import build_data
+    from project.config.check import check
+    from project.core.errors import Pruned
     from project.models.base import Model
-    from project.sweep.__main__ import _read
+    from project.sweep.command import _read
     from project.sweep.search import Search, open_search
     from project.sweep.study import Study
     from project.tracking.run import Run
     from project.tracking.writer import MetricWriter
+    from project.training.devices import Devices
 
     spent: dict[str, float] = defaultdict(float)
 

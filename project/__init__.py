@@ -2,7 +2,8 @@
 
 In a notebook the commands are functions that take the same overrides:
 
-    from project import compare, predict, sweep, train
+    from project import compare, sweep, train
+    from project.serving import files as predict
 
     train("model=cnn", "data=digits", "trainer.max_epochs=3")
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from project.command import run_command
-from project.errors import UserError, stoppable
+from project.cli.command import run_command
+from project.core.errors import UserError
+from project.core.signals import stoppable
 
 if TYPE_CHECKING:
     import torch
 
     from project.data.module import DataModule
     from project.models.base import Model
-    from project.robustness import Curve
+    from project.reports.robustness import Curve
     from project.tracking.run import Run
 
 
@@ -52,10 +53,10 @@ def evaluate(run_id: str) -> Evaluation:
     """
     from sklearn.metrics import confusion_matrix
 
+    from project.core.statistics import proportion_interval
     from project.figures.classification import confusion_matrix as draw_confusion_matrix
     from project.models.tasks import Classifier
-    from project.report import measure
-    from project.statistics import proportion_interval
+    from project.reports.run import measure
     from project.tracking.run import record_opening
 
     with stoppable():
@@ -110,8 +111,13 @@ def evaluate_robustness(run_id: str) -> Robustness:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     from project.figures import robustness as figures
-    from project.report import measure
-    from project.robustness import CORRUPTIONS, classifies_images, corrupt, measure_robustness
+    from project.reports.robustness import (
+        CORRUPTIONS,
+        classifies_images,
+        corrupt,
+        measure_robustness,
+    )
+    from project.reports.run import measure
 
     with stoppable():
         run, data, model, device = load_finished(run_id)
@@ -152,10 +158,10 @@ def load_finished(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
     Raises:
         UserError: it isn't there, isn't finished, has no checkpoint, or its data have changed.
     """
-    from project.config import build_data
-    from project.fit import choose_devices
-    from project.report import load_best
+    from project.config.build import build_data
+    from project.reports.run import load_best
     from project.tracking.run import check_same_data, find_run
+    from project.training.devices import choose_devices
 
     run = find_run(run_id)
     status = run.mlflow_run.info.status
@@ -204,7 +210,7 @@ def _show_robustness(result: Robustness) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from project.robustness import CORRUPTIONS
+    from project.reports.robustness import CORRUPTIONS
 
     title = f"val/accuracy of run {result.run_id} on {result.num_samples} changed images"
     table = Table(title=title, title_justify="left")

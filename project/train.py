@@ -21,13 +21,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from project import make_callable
-from project.command import run_command
-from project.errors import UserError, stoppable
+from project.cli.command import run_command
+from project.core.errors import UserError
+from project.core.signals import stoppable
 
 if TYPE_CHECKING:
-    from project.config import Config
+    from project.config.check import Config
     from project.data.module import DataModule
-    from project.fit import Watch
+    from project.training.loop import Watch
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def train(
     """Trains one model: checks, opens the run, fits, logs the best model and the figures.
 
     Args:
-        config: of the run, from ``project.config.check``.
+        config: of the run, from ``project.config.check.check``.
         resume: id of an interrupted run of that config, to go on in.
         tags: further tags of the run.
         data: of that config, if they have been built already.
@@ -80,10 +81,11 @@ def train(
     """
     from torch import get_num_threads
 
-    from project.config import build_data
-    from project.fit import choose_devices, fit, make_model
-    from project.report import log_best, report
+    from project.config.build import build_data
+    from project.reports.run import log_best, report
     from project.tracking.run import Run, check_same_data, find_run
+    from project.training.devices import choose_devices, make_model
+    from project.training.loop import fit
 
     started = perf_counter()
     with stoppable():
@@ -132,7 +134,8 @@ def warn_of_data(data: "DataModule") -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Trains by the arguments of a command line and prints the result."""
-    from project.config import check, compose
+    from project.config.check import check
+    from project.config.compose import compose
 
     resumes = [line.removeprefix("resume=") for line in arguments if line.startswith("resume=")]
     overrides = [line for line in arguments if not line.startswith("resume=")]
@@ -149,7 +152,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
     """The config of an interrupted run; overrides may repeat what it says, not change it."""
-    from project.config import check, compose
+    from project.config.check import check
+    from project.config.compose import compose
     from project.tracking.run import find_run, name_of
 
     run = find_run(run_id, "resume")
@@ -172,7 +176,8 @@ def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
 
 def train_overrides(*overrides: str) -> Result:
     """Trains by overrides such as ``model=cnn``; what ``project.train`` is in a notebook."""
-    from project.config import check, compose
+    from project.config.check import check
+    from project.config.compose import compose
 
     return train(check(compose("train", overrides)))
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import project
-from project.config import Config, check, compose
+from project.config.check import Config, check
+from project.config.compose import compose
 from project.train import Result, train
 
 # Small enough to train in a second.

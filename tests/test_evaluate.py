@@ -10,12 +10,12 @@ import torch
 from conftest import TINY, configure
 from sklearn import metrics as reference
 
-from project.config import build_data
+from project.config.build import build_data
+from project.core.errors import UserError
 from project.data.digits import digits
 from project.data.source import Source
-from project.errors import UserError
 from project.evaluate import evaluate, main
-from project.report import load_best
+from project.reports.run import load_best
 from project.tracking.run import find_run
 from project.train import Result, train
 
@@ -80,7 +80,7 @@ def test_an_opening_counts_even_if_the_evaluation_fails(
     def fail(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("project.report.measure", fail)
+    monkeypatch.setattr("project.reports.run.measure", fail)
     with pytest.raises(MemoryError):
         evaluate(evaluated.run_id)
     assert int(find_run(evaluated.run_id).mlflow_run.data.tags["test.openings"]) == before + 1

@@ -9,13 +9,36 @@ import project
 
 PACKAGE = project.ROOT / "project"
 FORBIDDEN = {
-    "models": ("project.data", "project.tracking", "project.config", "project.figures", "mlflow"),
-    "data": ("project.models", "project.tracking", "project.config", "project.figures", "mlflow"),
-    "figures": ("project.models", "project.data", "project.tracking", "project.config", "mlflow"),
-    "tracking": ("project.models", "project.train", "project.fit", "project.report", "optuna"),
+    "models": (
+        "project.data",
+        "project.tracking",
+        "project.config",
+        "project.figures",
+        "mlflow",
+    ),
+    "data": (
+        "project.models",
+        "project.tracking",
+        "project.config",
+        "project.figures",
+        "mlflow",
+    ),
+    "figures": (
+        "project.models",
+        "project.data",
+        "project.tracking",
+        "project.config",
+        "mlflow",
+    ),
+    "tracking": (
+        "project.models",
+        "project.train",
+        "project.training.loop",
+        "project.reports.run",
+        "optuna",
+    ),
     "sweep": ("mlflow",),
-    "compare": ("mlflow", "optuna", "project.sweep", "project.lessons"),
-    "lessons": ("mlflow", "optuna", "project.sweep", "project.train", "project.fit"),
+    "compare": ("mlflow", "optuna", "project.sweep", "lessons"),
     ".": ("mlflow", "optuna"),
 }
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def _compare(*overrides: str) -> "Comparison":
-    from project.compare.__main__ import compare_overrides
+    from project.compare.command import compare_overrides
 
     return compare_overrides(*overrides)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from project.errors import UserError, nearest
-from project.statistics import Estimate, estimate, paired_difference
+from project.core.errors import UserError, nearest
+from project.core.statistics import Estimate, estimate, paired_difference
 
 MIN_SEEDS = 3
 Status = Literal["holds", "does not hold", "undecided"]

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
+from project.compare.analysis import Runs, Trained
 from project.compare.claims import Verdict, judge
-from project.compare.lesson import Lesson, Planned
-from project.compare.trained import Runs, Trained
-from project.config import build_data
+from project.compare.plan import Lesson, Planned
+from project.config.build import build_data
+from project.core.console import say
+from project.core.errors import TrainingError, UserError
 from project.data.module import DataModule
-from project.errors import TrainingError, UserError
 from project.evaluate import evaluate
-from project.fit import Devices
-from project.nested import close_abandoned, train_nested
-from project.pool import Job, Pool
-from project.progress import say
 from project.tracking import group
 from project.tracking.group import Child
 from project.tracking.lineage import source_hash
 from project.tracking.run import Run
 from project.tracking.store import store_folder
+from project.training.devices import Devices
+from project.workers.jobs import close_abandoned, train_nested
+from project.workers.pool import Job, Pool
 
 
 @dataclass(frozen=True)

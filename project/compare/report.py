@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from project.compare.analysis import Drawn, Runs
 from project.compare.claims import MIN_SEEDS, summary
 from project.compare.comparison import Comparison
-from project.compare.trained import Drawn, Runs
+from project.core.statistics import Estimate
 from project.figures import comparison as figures
-from project.statistics import Estimate
 from project.tracking.lineage import command_line, commit
 from project.tracking.store import store_folder
 

@@ -8,8 +8,8 @@ import albumentations
 import cv2
 import numpy as np
 
-from project.errors import UserError
-from project.types import Array, Indices
+from project.core.arrays import Array, Indices
+from project.core.errors import UserError
 
 # Small images gain nothing from OpenCV's threads, and in loader workers they fight over the cores.
 cv2.setNumThreads(0)

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-from pydantic import Field
+from annotated_types import Ge, Le
 from sklearn.datasets import load_digits
 
 from project.data.source import Source
 
 
-def digits(image_size: Annotated[int, Field(ge=8, le=512)] = 8) -> Source:
+def digits(image_size: Annotated[int, Ge(8), Le(512)] = 8) -> Source:
     """Reads the 1,797 grey images of ten classes; needs no download.
 
     Args:

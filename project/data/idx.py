@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from project.errors import UserError
-from project.types import Array
+from project.core.arrays import Array
+from project.core.errors import UserError
 
 
 def find(folder: Path, name: str) -> Path | None:

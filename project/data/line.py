@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from project.core.types import Count, NonNegative, Seed
 from project.data.source import Source
-from project.types import Count, NonNegative, Seed
 
 
 def line(

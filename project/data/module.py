@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from project.core.arrays import Array, Indices
+from project.core.errors import UserError
+from project.core.types import Column, Count, NonNegativeInt, Spec
 from project.data.augment import Augment
-from project.data.columns import learn_columns, recode
 from project.data.sampling import Batches, Key
 from project.data.source import Rows, Source
 from project.data.splits import (
@@ -26,8 +28,7 @@ from project.data.splits import (
     fingerprint,
     hash_samples,
 )
-from project.errors import UserError
-from project.types import Array, Column, Count, Indices, NonNegativeInt, Spec
+from project.data.tables.columns import learn_columns, recode
 
 Batch = tuple[Tensor, Tensor]
 IN_MEMORY = 2**28  # bytes up to which the images of a split are read into memory

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from project.types import Array, Indices
+from project.core.arrays import Array, Indices
 
 Key = tuple[int, Indices]  # epoch, positions in the split
 

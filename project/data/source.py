@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from project.types import Array, Indices, TaskName
+from project.core.arrays import Array, Indices
+from project.core.types import TaskName
 
 
 class Rows:

@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from project.core.arrays import Array, Indices
+from project.core.errors import UserError
+from project.core.types import Seed, Share
 from project.data.source import Source
-from project.errors import UserError
-from project.types import Array, Indices, Seed, Share
 
 NAMES = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))

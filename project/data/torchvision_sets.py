@@ -11,10 +11,10 @@ import numpy as np
 from filelock import FileLock
 
 from project import ROOT
+from project.core.arrays import Array
+from project.core.errors import UserError
 from project.data import idx
 from project.data.source import Source
-from project.errors import UserError
-from project.types import Array
 
 DOWNLOADS = ROOT / "data"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array, Indexed
 from project.figures.style import VAL, as_label, grid, new_figure, show_image
-from project.types import Array, Indexed
 
 MAX_ANNOTATED = 25  # classes up to which counts are written into the cells
 

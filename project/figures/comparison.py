@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from project.core.arrays import Array
+from project.core.statistics import estimate
 from project.figures.style import COLOURS, as_label, clean, legend_above, new_figure
-from project.statistics import estimate
-from project.types import Array
 
 Curve = tuple[Array, Array]  # x and y
 

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array
 from project.figures.style import MARK, TRAIN, VAL, clean, new_figure
-from project.types import Array
 
 
 def range_test(rates: Array, losses: Array, smoothed: Array, suggested: float | None) -> Figure:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array
 from project.figures.style import COLOURS, as_label, clean, grid, new_figure, show_image
-from project.types import Array
 
 MAX_CLASSES = 40  # bars that can be read
 

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array
 from project.figures.style import grid, show_image
-from project.types import Array
 
 
 def reconstructions(images: Array, reconstructed: Array) -> Figure:

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array
 from project.figures.style import MARK, VAL, clean, new_figure
-from project.types import Array
 
 
 def predicted_against_true(targets: Array, predictions: Array) -> Figure:

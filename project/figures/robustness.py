@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
+from project.core.arrays import Array
 from project.figures.style import (
     COLOURS,
     MARK,
@@ -17,7 +18,6 @@ from project.figures.style import (
     new_figure,
     show_image,
 )
-from project.types import Array
 
 Curve = tuple[Sequence[float], Sequence[float]]  # amounts and accuracies
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
+from project.core.arrays import Array
 from project.figures.style import MARK, TRAIN, VAL, clean, legend_above, new_figure
-from project.types import Array
 
 FAILED = "#cc79a7"  # of the same palette as the other colours
 

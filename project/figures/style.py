@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
-from project.types import Array
+from project.core.arrays import Array
 
 TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: told apart by the colour-blind
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from project.core.arrays import Array
 from project.figures.style import MARK, TRAIN, VAL, as_label, clean, grid, new_figure, show_image
-from project.types import Array
 
 
 def learning_curves(curves: dict[str, tuple[Array, Array]], best_epoch: int) -> Figure:

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
+from project.core.types import Count, Probability, Spec
 from project.models.base import Model
 from project.models.layers import Dropout
 from project.models.tasks import Reconstructor
-from project.types import Count, Probability, Spec
 
 
 class Autoencoder(Model):

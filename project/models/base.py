@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from project.errors import TrainingError
+from project.core.errors import TrainingError
+from project.core.types import Column, Spec
 from project.models.penalty import Penalty
 from project.models.tasks import Classifier, Regressor, Task
-from project.types import Column, Spec
 
 Batch = tuple[Tensor, Tensor]
 

@@ -4,9 +4,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from project.core.types import Count, Probability, Spec
 from project.models.base import Model
 from project.models.layers import Dropout, NormName, make_norm
-from project.types import Count, Probability, Spec
 
 
 class CNN(Model):

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from project.core.types import Spec
 from project.models.base import Batch, Model
-from project.types import Spec
 
 MAX_LOGGED = 16  # parameters up to which each is logged at every step
 

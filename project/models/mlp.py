@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from project.core.types import Count, Probability, Spec
 from project.models.base import Model
 from project.models.layers import Dropout
-from project.types import Count, Probability, Spec
 
 
 class MLP(Model):

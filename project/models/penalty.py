@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from project.types import NonNegative
+from project.core.types import NonNegative
 
 
 class Penalty:

@@ -9,17 +9,17 @@ from textwrap import shorten
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from project.errors import UserError, nearest
+from project.core.errors import UserError, nearest
+from project.core.types import NonNegativeInt, Probability, Spec
 from project.models.base import Model, split_by_decay
 from project.models.layers import Dropout
-from project.types import NonNegativeInt, Probability, Spec
 
 NUM_IMAGENET_CLASSES = 1000
 SILENCE = 10.0  # seconds without an answer after which a download is given up
-Factor = Annotated[float, Field(gt=0, le=1)]
+Factor = Annotated[float, Gt(0), Le(1)]
 
 
 class Pretrained(Model):

@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from project.core.types import Count, Probability, Spec
 from project.models.base import Model
 from project.models.layers import Dropout, NormName, make_norm
-from project.types import Count, Probability, Spec
 
 
 class Residual(nn.Module):

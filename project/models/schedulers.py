@@ -3,13 +3,13 @@
 import math
 from typing import Annotated
 
-from pydantic import Field
+from annotated_types import Ge, Lt
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from project.types import Share
+from project.core.types import Share
 
-WarmUp = Annotated[float, Field(ge=0, lt=1)]
+WarmUp = Annotated[float, Ge(0), Lt(1)]
 
 
 def constant(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.0) -> LRScheduler:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def _sweep(*overrides: str) -> "Winner":
-    from project.sweep.__main__ import sweep
+    from project.sweep.command import sweep
 
     return sweep(*overrides)
 

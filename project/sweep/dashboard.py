@@ -6,8 +6,9 @@ Usage: python -m project.sweep.dashboard [storage=postgresql://...] [port=8080]
 from collections.abc import Sequence
 from contextlib import suppress
 
-from project.command import parse_port, run_command
-from project.errors import Stopped, UserError, stoppable
+from project.cli.command import parse_port, run_command
+from project.core.errors import UserError
+from project.core.signals import Stopped, stoppable
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -12,19 +12,20 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel
 from tqdm import tqdm
 
-from project.config import STRICT, Config, build_data
+from project.config.build import build_data
+from project.config.check import STRICT, Config
+from project.core.console import say
+from project.core.errors import UserError
+from project.core.types import Count, NonNegativeInt, Positive
 from project.data.module import DataModule
-from project.errors import UserError
-from project.fit import Devices, make_model
-from project.pool import Job, Outcome, Pool
-from project.progress import say
 from project.sweep.space import Space, check_space, parse
 from project.sweep.study import PrunerName, SamplerName, Study, default_storage, open_storage
 from project.tracking import group
 from project.tracking.run import Run, data_name, name_of
 from project.tracking.store import open_store
 from project.train import warn_of_data
-from project.types import Count, NonNegativeInt, Positive
+from project.training.devices import Devices, make_model
+from project.workers.pool import Job, Outcome, Pool
 
 # The code's own fault, or the machine's: the trial would do it again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)

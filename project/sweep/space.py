@@ -14,10 +14,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from project.config import Config, build_data, check
+from project.config.build import build_data
+from project.config.check import Config, check
+from project.core.errors import UserError
 from project.data.module import DataModule
-from project.errors import UserError
-from project.fit import make_model
+from project.training.devices import make_model
 
 LEAF = {"low", "high", "log", "step", "choices"}
 

@@ -35,7 +35,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from project.errors import TrainingError, UserError
+from project.core.errors import TrainingError, UserError
 from project.sweep.space import Space
 from project.tracking.store import store_folder
 

@@ -16,17 +16,17 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
-from project.config import Config, check
-from project.errors import TrainingError
+from project.config.check import Config, check
+from project.core.console import say
+from project.core.errors import TrainingError
+from project.core.statistics import Estimate, estimate, paired_difference
 from project.evaluate import evaluate
-from project.nested import close_abandoned, train_nested
-from project.pool import Job, Outcome, Pool
-from project.progress import say
-from project.statistics import Estimate, estimate, paired_difference
 from project.sweep.search import Search, short
 from project.tracking import group
 from project.tracking.registry import Registration, register
 from project.tracking.run import Run
+from project.workers.jobs import close_abandoned, train_nested
+from project.workers.pool import Job, Outcome, Pool
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from project.errors import UserError
+from project.core.errors import UserError
 from project.tracking import lineage
 from project.tracking.run import Run
 from project.tracking.store import open_store, tracking_uri

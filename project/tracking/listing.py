@@ -10,7 +10,7 @@ import mlflow
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from project.config import flatten
+from project.config.check import flatten
 from project.tracking.group import PARENT
 from project.tracking.run import Run
 from project.tracking.store import open_store, tracking_uri

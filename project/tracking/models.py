@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch import Tensor
 
-from project.errors import UserError
+from project.core.errors import UserError
 from project.tracking.run import CONTRACT, Run, find_run, use_tracking_uri
 from project.tracking.store import open_store, tracking_uri
 

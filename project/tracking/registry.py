@@ -6,7 +6,7 @@ from typing import Literal
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from project.errors import TrainingError
+from project.core.errors import TrainingError
 from project.tracking.run import Run, use_tracking_uri
 
 

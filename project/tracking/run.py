@@ -28,15 +28,17 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.types import Schema, TensorSpec
 from torch import nn
 
-from project.config import Config, Node, check
+from project.config.check import Config, check
+from project.config.compose import Node
+from project.core.arrays import Array
+from project.core.errors import Pruned, TrainingError, UserError
+from project.core.signals import Stopped, defer_stop_signals
 from project.data.module import DataModule
 from project.data.splits import NAMES
-from project.errors import Pruned, Stopped, TrainingError, UserError, stops_held_back
 from project.tracking import lineage
 from project.tracking.logger import RunLogger
 from project.tracking.store import checkpoint_folder, open_store, tracking_uri
 from project.tracking.writer import MetricWriter
-from project.types import Array
 
 MAX_PARAM = 6000  # characters; MLflow cuts what is longer without a word
 OWN_DATA = {"images": "root", "table": "file"}  # key of the folder or file, by source
@@ -99,7 +101,7 @@ class Run:
         A stop comes before it is made or when it can be closed: else it would be RUNNING for ever.
         """
         with ExitStack() as stack:
-            with stops_held_back():
+            with defer_stop_signals():
                 run = stack.enter_context(cls.create(config, data, tags))
             yield run
 

@@ -16,7 +16,7 @@ from mlflow.utils.uri import is_local_uri
 from sqlalchemy.exc import SQLAlchemyError
 
 from project import ROOT
-from project.errors import UserError
+from project.core.errors import UserError
 
 SQLITE = "sqlite:///"
 

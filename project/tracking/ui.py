@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from project.command import parse_port, run_command
-from project.errors import Stopped, stoppable
+from project.cli.command import parse_port, run_command
+from project.core.signals import Stopped, stoppable
 
 
 def main(arguments: Sequence[str]) -> None:

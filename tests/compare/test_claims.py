@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from project.compare.claims import judge, parse_claim
-from project.errors import UserError
+from project.core.errors import UserError
 
 METRICS = ("val/accuracy", "val/loss", "test/accuracy")
 RNG = np.random.default_rng(5)

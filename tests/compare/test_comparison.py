@@ -17,7 +17,7 @@ from conftest import use_store
 from scipy import stats
 
 import project
-from project.compare.__main__ import main
+from project.compare.command import main
 from project.tracking.group import Child, children, find_by_tags, opened
 from project.tracking.run import Run
 from project.tracking.store import open_store
@@ -28,7 +28,7 @@ VARIANTS = {"slow": ["optimizer.lr=0.001"], "fast": ["optimizer.lr=0.1"]}
 
 def start(folder: Path, path: str, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "project.compare", f"lesson={path}", *overrides],
+        [sys.executable, "-m", "project.compare.command", f"lesson={path}", *overrides],
         cwd=project.ROOT,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"},
         stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from project.types import Array
+from project.core.arrays import Array
 
 KINDS = ("red", "green", "blue")
 NUM_ROWS = 200

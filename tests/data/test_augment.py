@@ -6,8 +6,8 @@ import pytest
 from conftest import configure
 from torch.utils.data import DataLoader, Dataset
 
-from project.config import build_augment, build_data
-from project.types import Array
+from project.config.build import build_augment, build_data
+from project.core.arrays import Array
 
 
 def augmented_epochs(num_workers: int, num_epochs: int = 2) -> Array:

@@ -16,13 +16,13 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
+from project.core.arrays import Array
+from project.core.errors import UserError
 from project.data import torchvision_sets
 from project.data.diabetes import diabetes
 from project.data.digits import digits
 from project.data.line import line
 from project.data.torchvision_sets import DEBIAN_FASHION_MNIST, cifar10, fashion_mnist, mnist
-from project.errors import UserError
-from project.types import Array
 
 
 def idx_bytes(array: Array) -> bytes:

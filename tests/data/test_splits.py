@@ -9,12 +9,12 @@ from conftest import configure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project.config import build_data
+from project.config.build import build_data
+from project.core.errors import UserError
 from project.data.digits import digits
 from project.data.module import DataModule
 from project.data.source import Source
 from project.data.splits import Splits, cut, find_duplicates, hash_samples
-from project.errors import UserError
 
 
 def make_source(counts: list[int], num_test: int = 0, seed: int = 0) -> Source:

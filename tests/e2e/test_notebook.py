@@ -58,7 +58,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 def test_a_mistake_in_a_notebook_says_what_was_expected() -> None:
     from project import train
-    from project.errors import UserError
+    from project.core.errors import UserError
 
     with pytest.raises(UserError, match=r"model\.dropot: unknown key: did you mean 'dropout'\?"):
         train("model.dropot=0.3")  # type: ignore[operator]

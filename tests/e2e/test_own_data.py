@@ -8,12 +8,13 @@ import pytest
 from data.own_data import write_classes
 from sklearn.datasets import load_breast_cancer
 
-from project import predict, sweep, train
-from project.data import cache
+from project import sweep, train
+from project.data.images import cache
 from project.evaluate import evaluate
-from project.export import export
-from project.overview import main as look
-from project.runs import main as list_runs
+from project.reports.data import main as look
+from project.runs.list import main as list_runs
+from project.serving import files as predict
+from project.serving.export import export
 
 THEMES = [
     path

@@ -14,8 +14,8 @@ from conftest import configure, use_store
 from data.own_data import make_frame, write_classes
 
 import project
-from project.command import _describe_groups
-from project.config import CONF
+from project.cli.command import _describe_groups
+from project.config.compose import CONF
 
 README = (project.ROOT / "README.md").read_text()
 LONG_RUNNING = ("make ui", "make test", "make serve RUN=last")  # tests of their own

@@ -21,7 +21,7 @@ from project.figures import (
     robustness,
     training,
 )
-from project.robustness import CORRUPTIONS
+from project.reports.robustness import CORRUPTIONS
 
 RANDOM = np.random.default_rng(0)
 

@@ -9,11 +9,12 @@ from conftest import configure
 from pydantic import ImportString, TypeAdapter
 from torch import Tensor
 
-from project.config import CONF, build_data, build_model
+from project.config.build import build_data, build_model
+from project.config.compose import CONF
+from project.core.types import Spec
 from project.models.base import Model, Predictor
 from project.models.tasks import Classifier, Reconstructor
 from project.train import Result
-from project.types import Spec
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 SPECS = {
@@ -175,7 +176,7 @@ def test_a_frozen_backbone_trains_its_head_alone() -> None:
 def test_weights_are_read_from_torch_hub_s_cache_and_a_missing_network_is_one_line(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from project.errors import UserError
+    from project.core.errors import UserError
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")

@@ -12,13 +12,14 @@ from conftest import configure
 from torch import Tensor
 from torchvision import models
 
-from project.config import build_data, build_model
-from project.errors import Stopped, UserError
-from project.fit import make_model
+from project.config.build import build_data, build_model
+from project.core.errors import UserError
+from project.core.signals import Stopped
 from project.models.pretrained import Pretrained
-from project.predict import predict
+from project.serving.files import predict
 from project.tracking.run import find_run
 from project.train import Result, train
+from project.training.devices import make_model
 
 NAME = "mobilenet_v3_small"
 SETTINGS = (

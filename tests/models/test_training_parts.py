@@ -9,12 +9,13 @@ from conftest import configure
 from sklearn import metrics as reference
 from torch import nn
 
-from project.config import CONF, build_model
+from project.config.build import build_model
+from project.config.compose import CONF
+from project.core.types import Spec
 from project.models import schedulers
 from project.models.base import Evaluation
 from project.models.penalty import Penalty
 from project.models.tasks import Classifier, Reconstructor, Regressor
-from project.types import Spec
 
 IMAGES = Spec("classification", (8, 8, 1), tuple("abcde"), (80.0,), (90.0,))
 TABLE = Spec("regression", (3,), (), (0.0,) * 3, (1.0,) * 3, 10.0, 4.0)

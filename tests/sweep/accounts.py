@@ -16,8 +16,8 @@ from conftest import use_store
 from optuna.trial import FrozenTrial, TrialState
 
 import project
-from project.errors import TrainingError, UserError
-from project.sweep.__main__ import main
+from project.core.errors import TrainingError, UserError
+from project.sweep.command import main
 from project.tracking.group import Child, children
 from project.tracking.run import Run
 
@@ -35,7 +35,7 @@ TINY = (
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     """Starts a sweep with its store in that folder, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "project.sweep", *TINY, *overrides],
+        [sys.executable, "-m", "project.sweep.command", *TINY, *overrides],
         cwd=project.ROOT,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"},
         stdout=subprocess.PIPE,

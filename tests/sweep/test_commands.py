@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from sweep.accounts import TINY, Swept, check_accounts, opened, states, sweep
 
 import project
-from project.errors import UserError
-from project.sweep.__main__ import main
+from project.core.errors import UserError
+from project.sweep.command import main
 from project.sweep.winner import train_command
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sweep.accounts import check_accounts, opened, start, states, sweep
 
-from project.errors import UserError
+from project.core.errors import UserError
 from project.sweep.study import lock, mask, open_storage
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -13,7 +13,8 @@ from conftest import use_store
 from optuna.trial import TrialState
 from sweep.accounts import Swept, check_accounts, make_command, opened, sweep
 
-from project.config import check, compose
+from project.config.check import check
+from project.config.compose import compose
 from project.tracking.group import children
 from project.tracking.registry import Registration, register
 from project.tracking.run import Run

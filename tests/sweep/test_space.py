@@ -7,9 +7,11 @@ import pytest
 from conftest import configure
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from project.config import CONF, build_data, check, compose
-from project.errors import UserError
-from project.sweep.__main__ import _read
+from project.config.build import build_data
+from project.config.check import check
+from project.config.compose import CONF, compose
+from project.core.errors import UserError
+from project.sweep.command import _read
 from project.sweep.space import check_space, parse
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from project.errors import UserError
-from project.sweep.__main__ import _read
+from project.core.errors import UserError
+from project.sweep.command import _read
 from project.sweep.space import parse
 from project.sweep.study import (
     PrunerName,

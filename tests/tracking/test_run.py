@@ -18,14 +18,14 @@ from conftest import TINY, command, configure, use_store
 from mlflow import MlflowClient
 
 import project
-from project.config import build_data
-from project.errors import UserError
-from project.fit import Devices
-from project.report import find_best, load_best, measure
+from project.config.build import build_data
+from project.core.errors import UserError
+from project.reports.run import find_best, load_best, measure
 from project.tracking import lineage
 from project.tracking.run import Run, find_run, use_tracking_uri
 from project.tracking.store import open_store, tracking_uri
 from project.train import Result, train
+from project.training.devices import Devices
 
 
 def artifacts(run: Run, folder: str = "") -> set[str]:

@@ -1,0 +1,1 @@
+"""The lesson graph_and_session."""

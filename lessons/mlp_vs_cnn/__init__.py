@@ -1,0 +1,1 @@
+"""The lesson mlp_vs_cnn."""

@@ -1,0 +1,1 @@
+"""The lesson supervised_and_unsupervised."""

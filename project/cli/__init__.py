@@ -1,0 +1,1 @@
+"""The command line: one parser, one table of commands, one way to print results."""

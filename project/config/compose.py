@@ -1,0 +1,111 @@
+"""Composes a config from ``conf/`` and the overrides of a command line, with Hydra."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from project import ROOT
+from project.core.errors import UserError, nearest, one_line
+
+CONF = ROOT / "conf"
+FILE_OPTION = "from_a_file"  # Hydra option name for an experiment read from a file
+Node = dict[str, Any]
+
+
+def compose(command: str, overrides: Iterable[str] = ()) -> Node:
+    """Composes ``conf/<command>.yaml`` and its groups with the overrides of a command line.
+
+    Any key can be overridden, whether a YAML file mentions it or not: ``check`` knows which exist.
+    ``experiment`` takes a file as well, such as the ``config.yaml`` of any run.
+
+    Args:
+        command: name of a file in ``conf/``.
+        overrides: such as ``model=resnet`` or ``optimizer.lr=0.01``.
+
+    Raises:
+        UserError: an override can't be parsed, or a group has no such option.
+    """
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    lines, experiments = [], list[Path]()
+    for line in overrides:
+        try:
+            line, override = _parse_override(line)
+            if not override.key_or_group:
+                raise HydraException
+            if override.key_or_group.partition(".")[0] == "hydra":
+                raise UserError(f"{override.key_or_group}: unknown key")
+        except HydraException:
+            raise UserError(f"{line}: expected key=value") from None
+        key, value = override.key_or_group, override.value()
+        if key == "experiment" and str(value).endswith((".yaml", ".yml")):
+            experiments.append(Path(str(value)))
+            continue
+        if key in groups:
+            options = {file.stem for file in (CONF / key).glob("*.yaml")}
+            if not isinstance(value, str) or value not in options:
+                raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
+        lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"), TemporaryDirectory() as folder:
+            if experiments:
+                _lay_out(experiments[-1], Path(folder), groups)
+                lines += [f"hydra.searchpath=['file://{folder}']", f"experiment={FILE_OPTION}"]
+            config = hydra_compose(command, overrides=lines)
+        node = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error).strip().splitlines()[0]) from None
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items() if key != "experiment"}
+
+
+def _parse_override(line: str) -> tuple[str, Override]:
+    """Parses ``key=value``; what Hydra can't take for a value, such as some paths, is a text."""
+    parser = OverridesParser.create()
+    try:
+        return line, parser.parse_override(line)
+    except HydraException:
+        key, equals, value = line.partition("=")
+        if not value or "'" in value or value[0] in '[{"':
+            raise
+        quoted = f"{key}{equals}'{value}'"
+        return quoted, parser.parse_override(quoted)
+
+
+def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
+    """Makes a folder of groups of a file, so that Hydra can compose it like those in ``conf/``.
+
+    Args:
+        file: an experiment, or the whole config of a run: each of its groups then replaces ours.
+        folder: that is filled.
+        groups: that there are.
+    """
+    try:
+        text = file.read_text()
+        node = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(f"experiment: {file}: can't be read ({reason}): expected YAML") from None
+    if not isinstance(node, dict):
+        raise UserError(f"experiment: {file}: expected keys and values, as in conf/experiment/")
+    if "defaults" not in node:
+        chosen = [group for group in node if group in groups]
+        for group in chosen:
+            (folder / group).mkdir()
+            (folder / group / f"{FILE_OPTION}.yaml").write_text(
+                yaml.safe_dump(node[group], sort_keys=False)  # transforms are in their order
+            )
+        rest = {key: value for key, value in node.items() if key not in groups}
+        defaults = [{f"override /{group}": FILE_OPTION} for group in chosen]
+        text = "# @package _global_\n" + yaml.safe_dump({"defaults": defaults, **rest})
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / f"{FILE_OPTION}.yaml").write_text(text)

@@ -1,0 +1,96 @@
+"""Argument types with their ranges, and what a model needs to know about the data.
+
+Imported by the command line before anything else, so nothing heavy is imported here.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+
+Probability = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Gt(0), Lt(1)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+
+# Ranges for arguments that third-party constructors leave untyped, by argument name.
+BY_NAME: dict[str, Any] = {
+    "lr": Positive,
+    "weight_decay": NonNegative,
+    "momentum": Probability,
+    "alpha": Probability,
+    "eps": Positive,
+    "p": Annotated[float, Ge(0), Le(1)],
+    "betas": Annotated[list[Probability], MinLen(2), MaxLen(2)],
+    "dampening": NonNegative,
+    **dict.fromkeys(("nesterov", "amsgrad", "centered", "maximize", "foreach", "fused"), bool),
+}
+
+TaskName = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table column as fitted on the training split.
+
+    A raw value is a number (NaN if missing) or a category index (negative if not seen in training).
+
+    Attributes:
+        name: Column name in the file.
+        categories: Known category texts, including the empty text if values may be missing; None
+            for a numeric column.
+        fill: Median of the training values, used to impute missing numbers.
+        is_flagged: Whether an extra feature marks rows where the number is missing.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    fill: float = 0.0
+    is_flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model needs to know about the data, derived at run time from the training split.
+
+    Attributes:
+        task: Kind of targets.
+        shape: Shape of one raw sample: (H, W, C) for uint8 images, (F,) for float32 table rows.
+        classes: Class names; empty for regression.
+        mean: Mean of each channel or feature over the training split, in raw units.
+        std: Standard deviation of each channel or feature; 1 where it is constant.
+        target_mean: Mean of the training targets, in their own unit; 0 for classification.
+        target_std: Standard deviation of the training targets; 1 for classification.
+        class_counts: Number of training samples per class; empty for regression.
+        columns: Encoding of each raw table column into features; empty for images and for rows
+            that are already features.
+    """
+
+    task: TaskName
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    target_mean: float = 0.0
+    target_std: float = 1.0
+    class_counts: tuple[int, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a sample is an image."""
+        return len(self.shape) == 3
+
+    @property
+    def num_features(self) -> int:
+        """Number of network inputs per sample: pixels, or features of a row."""
+        return len(self.mean) if self.columns else math.prod(self.shape)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of network outputs per sample: one per class, or 1 for regression."""
+        return len(self.classes) or 1

@@ -1,0 +1,1 @@
+"""Saved models in use: predictions from files, a server, exports."""

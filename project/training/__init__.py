@@ -1,0 +1,1 @@
+"""One run's training: devices, callbacks, the loop and its result."""

@@ -1,0 +1,139 @@
+"""The terminal's view of runs: what there is, and what differs."""
+
+from collections.abc import Callable
+
+import pytest
+import yaml
+from conftest import TINY, command, configure
+
+from project.core.errors import TrainingError, UserError
+from project.runs.diff import changed_files, diff
+from project.runs.diff import main as show_difference
+from project.runs.list import ID_LENGTH, main, say_seconds
+from project.tracking.group import create_parent, opened
+from project.tracking.listing import list_runs
+from project.tracking.run import find_run
+from project.train import Result, train
+
+
+def test_an_empty_store_says_what_to_do(
+    own_store: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([])
+    assert capsys.readouterr().out == "there is no run yet: `make train` makes one\n"
+
+
+def test_the_latest_runs_come_first_with_what_became_of_them(
+    own_store: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = create_parent("a study", {})
+    with opened(parent):
+        first = train(configure(*TINY), tags={"mlflow.parentRunId": parent.id}, brief=True)
+    second = train(configure("data=diabetes", "trainer.max_epochs=2"))
+    with pytest.raises(TrainingError):
+        train(configure("data=diabetes", "optimizer.lr=1e9", "trainer.max_epochs=9"))
+    failed, *others = list_runs(10)
+    assert [run.id for run in others] == [second.run_id, first.run_id, parent.id]
+    assert failed.status == "FAILED"
+    assert failed.score is None
+    assert others[0].score == pytest.approx(second.score)
+    assert (others[0].score_name, others[0].model, others[0].data) == ("rmse", "linear", "diabetes")
+    assert (others[1].parent, others[1].score_name) == ("a study", "accuracy")
+    assert others[1].seconds > 0
+    main(["limit=3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith(f"{second.run_id[:ID_LENGTH]}  FINISHED  linear-diabetes")
+    assert f"rmse {second.score:.4f}" in lines[2]
+    assert "cnn-digits of a study" in lines[3]
+
+
+def test_the_beginning_of_an_id_is_enough(digits_run: Result, diabetes_run: Result) -> None:
+    assert find_run(digits_run.run_id[:ID_LENGTH]).id == digits_run.run_id
+    with pytest.raises(UserError, match="there is no such run"):
+        find_run("0123456789abcdef")
+    with pytest.raises(UserError, match="there is no such run"):
+        find_run(digits_run.run_id[:4])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.4, "3 s"), (65, "1:05 min"), (3599, "59:59 min"), (7260, "2:01 h")]
+)
+def test_durations_as_people_say_them(seconds: float, text: str) -> None:
+    assert say_seconds(seconds) == text
+
+
+def test_only_what_differs_is_said(
+    train_run: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train_run(*TINY)
+    second = train_run(*TINY, "optimizer.lr=0.01", "data.splits.seed=3")
+    found = diff(first.run_id, second.run_id)
+    assert found.config == {
+        "optimizer.lr": (str(configure().optimizer["lr"]), "0.01"),
+        "data.splits.seed": ("0", "3"),
+    }
+    assert set(found.data) == {"train", "val", "test"}
+    assert not found.packages
+    assert set(found.metrics) == {"best/loss", "best/accuracy", "best/f1"} - {
+        name for name in ("best/accuracy", "best/f1")
+        if first.metrics[name[5:]] == second.metrics[name[5:]]
+    }  # fmt: skip
+    show_difference([first.run_id, second.run_id[:ID_LENGTH]])
+    printed = capsys.readouterr().out
+    assert "packages: the same" in printed
+    assert "optimizer.lr" in printed
+    assert "model.width" not in printed
+
+
+def test_equal_runs_are_said_to_be_equal(
+    digits_run: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = train(configure(*TINY))
+    assert diff(digits_run.run_id, again.run_id).is_empty
+    show_difference([digits_run.run_id, again.run_id])
+    assert "the same config, code, packages, data and metrics" in capsys.readouterr().out
+
+
+def test_a_run_of_older_code_is_compared_by_what_it_logged(digits_run: Result) -> None:
+    again = train(configure(*TINY), brief=True)
+    run = find_run(again.run_id)
+    stored = run.stored_config()
+    stored["trainer"]["forgotten"] = 3
+    del stored["trainer"]["ema_decay"]
+    run.log_text(yaml.safe_dump(stored), "config.yaml")
+    assert diff(digits_run.run_id, again.run_id).config == {
+        "trainer.ema_decay": ("None", "-"),
+        "trainer.forgotten": ("-", "3"),
+    }
+
+
+def test_a_diff_is_told_apart_by_file() -> None:
+    text = (
+        "diff --git a/project/a.py b/project/a.py\n--- a/project/a.py\n+++ b/project/a.py\n"
+        "@@ -1 +1 @@\n-x\n+y\n"
+        "diff --git a/conf/x y.yaml b/conf/x y.yaml\nnew file mode 100644\n"
+    )
+    assert list(changed_files(text)) == ["project/a.py", "conf/x y.yaml"]
+    assert "".join(changed_files(text).values()) == text
+    assert changed_files("") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "runs: nothing: expected two runs, as in make diff"),
+        (["last"], "runs: last: expected two runs"),
+        (["last", "none"], "runs: none: there is no such run"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], message: str, digits_run: Result) -> None:
+    with pytest.raises(UserError) as caught:
+        show_difference(arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_command_refuses_a_wrong_limit() -> None:
+    done = command("project.runs.list", "limit=0")
+    assert done.returncode == 2
+    assert done.stderr == "error: limit=0: expected limit=<number from 1 to 10000>\n"
