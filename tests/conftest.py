@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import project
+from project.config.build import read_samples
 from project.config.check import Config, check
 from project.config.compose import compose
 from project.train import Result, train
@@ -49,6 +50,12 @@ def own_store(tmp_path: Path) -> Iterator[Path]:
     """A store that no other test sees."""
     with use_store(tmp_path):
         yield tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _fresh_samples() -> None:
+    """Tests change data sources: none may see samples that another has read."""
+    read_samples.cache_clear()
 
 
 def configure(*overrides: str) -> Config:

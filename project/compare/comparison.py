@@ -93,15 +93,13 @@ def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Compar
     what = f"{len(runs)} variants, {len(lesson.seeds)} seeds each"
     done = train_nested(pool, jobs, find, what)
     failures = {}
-    like = None
     for planned in lesson.runs:
         child = done.get(planned.key)
         if child is None or child.status != "FINISHED":
             reason = child.tags.get("failure", child.status) if child else "it was not begun"
             failures[planned.variant, planned.seed] = reason
             continue
-        data = build_data(planned.config, like)
-        like = planned.config, data
+        data = build_data(planned.config)
         runs[planned.variant].append(_trained(planned, child, data))
     if not any(runs.values()):
         raise TrainingError(f"{lesson.name}: no run was finished: {next(iter(failures.values()))}")

@@ -17,11 +17,11 @@ from project import ROOT
 from project.compare.analysis import Analysis
 from project.compare.claims import Claim, parse_claim
 from project.config.build import build_data
-from project.config.check import STRICT, Config, check, validate
+from project.config.check import Config, check
 from project.config.compose import CONF, compose
+from project.config.schema import STRICT, validate
 from project.core.errors import UserError, nearest
 from project.core.types import Count, Seed
-from project.data.module import DataModule
 from project.models.tasks import Task
 from project.tracking.lineage import source_hash
 from project.tracking.run import name_of
@@ -254,15 +254,13 @@ def _plan(
     """The runs of all seeds and variants, and the metrics that each variant has."""
     runs, known = [], dict[str, set[str]]()
     same: dict[str, str] = {}
-    like: tuple[Config, DataModule] | None = None
     for seed in seeds:
         for name, lines in variants.items():
             try:
                 node = compose("compare", _merge(base, lines, [f"seed={seed}"]))
                 node.pop("compare")
                 config = check(node)
-                data = build_data(config, like)
-                like = config, data
+                data = build_data(config)
                 if name not in known:
                     model = make_model(config, data)
                     if not analysis.fits(model):

@@ -1,22 +1,16 @@
 """Builds data, augmentation and models from a checked config."""
 
-import inspect
-from collections.abc import Callable
-from functools import partial
+import importlib
+import json
+from functools import lru_cache, partial
 from typing import Any
 
-import albumentations
-from torch.optim import Optimizer
+from pydantic import BaseModel
 
-from project.config.check import (
-    Config,
-    arguments_of,
-    find_target,
-    is_a,
-    is_scheduler,
-    is_source,
-)
+from project.config.check import Config
 from project.config.compose import Node
+from project.config.schema import KINDS, arguments_of
+from project.config.signatures import read_signature
 from project.core.errors import UserError, one_line
 from project.core.types import Spec
 from project.data.augment import Augment
@@ -27,47 +21,45 @@ from project.models.penalty import Penalty
 LOADER_KEYS = ("batch_size", "num_workers", "balanced_sampling")  # affect loading only
 
 
-def build_data(config: Config, like: tuple[Config, DataModule] | None = None) -> DataModule:
-    """Reads and cuts the data; downloads them first if need be.
+def build_data(config: Config) -> DataModule:
+    """Reads and splits the data; downloads them first if necessary.
 
-    Args:
-        config: of the run.
-        like: another config and its data, which are not read again if they are the same samples.
+    The samples of the last config are kept: runs that differ in other keys share them.
     """
-    if like is not None and _samples(like[0]) == _samples(config):
-        settings = {name: config.data[name] for name in LOADER_KEYS}
-        return like[1].serve(**settings, augment=build_augment(config), seed=config.seed)
-    source = find_target(config.data, "data", is_source)
-    arguments = arguments_of("data", config.data, source, DataModule)
-    source_names = inspect.signature(source).parameters
-    read = partial(source, **{k: v for k, v in arguments.items() if k in source_names})
-    settings = {k: v for k, v in arguments.items() if k not in source_names}
-    return DataModule(read, **settings, augment=build_augment(config), seed=config.seed)
+    samples = {key: value for key, value in config.data.items() if key not in LOADER_KEYS}
+    loading = {key: config.data[key] for key in LOADER_KEYS}
+    data = read_samples(json.dumps(samples))
+    return data.serve(**loading, augment=build_augment(config), seed=config.seed)
 
 
-def _samples(config: Config) -> Node:
-    """What decides which samples there are, and in which split."""
-    return {key: value for key, value in config.data.items() if key not in LOADER_KEYS}
+@lru_cache(maxsize=1)
+def read_samples(samples: str) -> DataModule:
+    """Reads and splits the samples of a data node, given as JSON."""
+    node: Node = json.loads(samples)
+    arguments = _arguments("data", node)
+    source = read_signature(node["_target_"])
+    assert source is not None  # checked with the config
+    read = {name: arguments.pop(name) for name in source.parameters if name in arguments}
+    return DataModule(partial(_import(node), **read), **arguments)
 
 
 def build_augment(config: Config) -> Augment | None:
-    """The transforms of the config, in its order; None where it has none."""
-    transforms = [
-        _call(f"augment.{name}", node, is_a(albumentations.BasicTransform))
-        for name, node in config.augment.items()
-    ]
+    """The transforms of a config, in order; None if it has none."""
+    transforms = [_call(f"augment.{name}", node) for name, node in config.augment.items()]
     return Augment(transforms, config.seed) if transforms else None
 
 
 def build_model(config: Config, spec: Spec) -> Model:
-    """The untrained model, ready to be trained; its weights are drawn from torch's global seed."""
-    model: Model = _call("model", config.model, is_a(Model), spec)
-    optimizer = find_target(config.optimizer, "optimizer", is_a(Optimizer))
-    scheduler = find_target(config.scheduler, "scheduler", is_scheduler)
+    """The untrained model with its recipe; its weights are drawn from torch's global seed.
+
+    Raises:
+        UserError: The network, its recipe or the optimiser rejects a value.
+    """
+    model: Model = _call("model", config.model, spec)
     recipe = Recipe(
-        optimizer=partial(optimizer, **arguments_of("optimizer", config.optimizer, optimizer)),
-        scheduler=partial(scheduler, **arguments_of("scheduler", config.scheduler, scheduler)),
-        penalty=Penalty(**arguments_of("penalty", config.penalty, Penalty)),
+        optimizer=partial(_import(config.optimizer), **_arguments("optimizer", config.optimizer)),
+        scheduler=partial(_import(config.scheduler), **_arguments("scheduler", config.scheduler)),
+        penalty=Penalty(**_arguments("penalty", config.penalty)),
         label_smoothing=config.loss.label_smoothing,
         has_class_weights=config.loss.class_weights == "balanced",
         gradient_clip=config.trainer.gradient_clip,
@@ -76,16 +68,31 @@ def build_model(config: Config, spec: Spec) -> Model:
         model.prepare(recipe)
     except ValueError as error:
         raise UserError(f"loss.{error}") from None
-    try:  # what torch has against a value, it says now rather than when a run has been opened
+    try:  # Let torch reject bad values now, before a run is opened.
         recipe.scheduler(recipe.optimizer(model.parameter_groups()), 100)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {config.optimizer}: {one_line(error)}") from None
     return model
 
 
-def _call(path: str, node: Node, fits: Callable[[Any], bool], *first: Any) -> Any:
-    target = find_target(node, path, fits)
+def _call(path: str, node: Node, *first: Any) -> Any:
     try:
-        return target(*first, **arguments_of(path, node, target))
+        return _import(node)(*first, **_arguments(path, node))
     except (ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: {node['_target_']}: {one_line(error)}") from None
+
+
+def _import(node: Node) -> Any:
+    module, _, name = node["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _arguments(path: str, node: Node) -> dict[str, Any]:
+    """The arguments of a checked node, with nested nodes as the objects that the target takes."""
+    fields = arguments_of(node["_target_"], KINDS[path.partition(".")[0]].also).model_fields
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    for key, value in arguments.items():
+        annotation = fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            arguments[key] = annotation(**value)
+    return arguments

@@ -16,12 +16,12 @@ from project.core.arrays import Array, Indices
 from project.core.errors import UserError
 from project.core.types import Column, Count, NonNegativeInt, Spec
 from project.data.augment import Augment
+from project.data.ratios import Splits
 from project.data.sampling import Batches, Key
 from project.data.source import Rows, Source
 from project.data.splits import (
     NAMES,
     Split,
-    Splits,
     cut,
     drop_duplicates,
     find_duplicates,
@@ -142,11 +142,11 @@ class DataModule(pl.LightningDataModule):
         self.train_subset = Samples(
             _select(self.train.inputs, subset), self.train.targets[subset], split.train[subset]
         )
-        if self.balanced_sampling and not self.spec.classes:
-            raise UserError("data.balanced_sampling: True: there are no classes: expected False")
         self._set_augment(self.augment)
 
     def _set_augment(self, augment: Augment | None) -> None:
+        if self.balanced_sampling and not self.spec.classes:
+            raise UserError("data.balanced_sampling: True: there are no classes: expected False")
         if augment is not None:
             if self.train.inputs.ndim != 4:
                 raise UserError("augment: it works on images, this is a table: expected none")

@@ -3,41 +3,17 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from project.core.arrays import Array, Indices
 from project.core.errors import UserError
-from project.core.types import Seed, Share
+from project.data.ratios import Splits
 from project.data.source import Source
 
 NAMES = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
-
-
-class Splits(BaseModel):
-    """The ratios of the splits, and the seed that draws them.
-
-    The seed is apart from the run's: runs of several seeds then share one test set. Where a data
-    set has an official test set, that stays as it is and the rest is cut at train : val.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    train: Share = 0.6
-    val: Share = 0.1
-    test: Share = 0.3
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _sum_to_one(self) -> Self:
-        total = self.train + self.val + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"expected train, val and test to sum to 1, they sum to {total:g}")
-        return self
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,9 @@ def sweep(*overrides: str) -> "Winner":
 
 def _read(overrides: Sequence[str]) -> tuple["Config", "SweepSettings", dict[str, Any]]:
     """The config, how it is searched, and the tree of what is."""
-    from project.config.check import check, validate
+    from project.config.check import check
     from project.config.compose import CONF, compose
+    from project.config.schema import validate
     from project.sweep.search import SweepSettings
 
     node = compose("sweep", overrides)

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from project.config.build import build_data
-from project.config.check import STRICT, Config
+from project.config.check import Config
+from project.config.schema import STRICT
 from project.core.console import say
 from project.core.errors import UserError
 from project.core.types import Count, NonNegativeInt, Positive

@@ -101,7 +101,7 @@ def check_space(space: Space, config: Config, data: DataModule) -> None:
             put(node, key, value)
             try:
                 changed = check(node)
-                its_data = build_data(changed, (config, data))
+                its_data = build_data(changed)
                 if its_data.fingerprints["val"] != data.fingerprints["val"]:
                     raise UserError(
                         f"{key}: {value}: it changes the val split, which trials are compared on"

@@ -18,9 +18,8 @@ import psutil
 import torch
 
 from project.cli.command import start_importing
-from project.config.check import Config, TrainerSettings
+from project.config.check import TrainerSettings
 from project.core.errors import UserError
-from project.data.module import DataModule
 from project.train import Result
 from project.training.devices import Devices, choose_devices
 
@@ -314,13 +313,12 @@ def _work(connection: Connection, environment: dict[str, str], num_threads: int)
     threading.Thread(target=_follow_parent, daemon=True).start()
     gc.collect()
     gc.freeze()  # what is imported stays: the collector needn't look at it after each job
-    like: tuple[Config, DataModule] | None = None
     while True:
         try:
             job: Job = connection.recv()
         except (EOFError, OSError):
             return
-        outcome, like = _train(job, connection, like)
+        outcome = _train(job, connection)
         gc.collect()  # a Trainer, its model and its optimiser refer to each other in circles
         try:
             connection.send(outcome)
@@ -330,9 +328,7 @@ def _work(connection: Connection, environment: dict[str, str], num_threads: int)
             return
 
 
-def _train(
-    job: Job, connection: Connection, like: tuple[Config, DataModule] | None
-) -> tuple[Outcome, tuple[Config, DataModule] | None]:
+def _train(job: Job, connection: Connection) -> Outcome:
     from project.config.build import build_data
     from project.config.check import check
     from project.core.errors import Pruned
@@ -345,8 +341,7 @@ def _train(
     try:
         with stoppable():
             config = check(job.config)
-            data = build_data(config, like)
-            like = config, data
+            data = build_data(config)
             watch = _Ask(connection) if job.is_watched else _keep_quiet
             result = train(config, job.resume, job.tags, data=data, watch=watch, brief=job.brief)
     except Pruned as pruned:
@@ -357,7 +352,7 @@ def _train(
         status, reason = "failed", describe(error)
     seconds = perf_counter() - started
     memory = psutil.Process().memory_info().rss
-    return Outcome(status, reason, result, seconds=seconds, memory=memory), like  # type: ignore[arg-type]
+    return Outcome(status, reason, result, seconds=seconds, memory=memory)  # type: ignore[arg-type]
 
 
 def _follow_parent() -> None:

@@ -55,10 +55,15 @@ BAD = {
     "=3": "=3: expected key=value",
     "model._target_=os.system": "model._target_: os.system: expected a name that starts with",
     "model._target_=torch.load": "model._target_: torch.load: expected a name that starts with",
-    "model._target_=torch.nn.Nothing": "model._target_: torch.nn.Nothing: there is no such class",
-    "model._target_=torch.optim.SGD": "model._target_: torch.optim.SGD: this is nothing that model",
+    "model._target_=torch.nn.Nothing": "model._target_: torch.nn.Nothing: is not a valid target",
+    "model._target_=torch.optim.SGD": "model._target_: torch.optim.SGD: is not a valid target",
     "data._target_=project.config.check.check": (
-        "data._target_: project.config.check.check: this is nothing"
+        "data._target_: project.config.check.check: is not a valid"
+    ),
+    "model._target_=project.models.cnn.CMM": "model._target_: project.models.cnn.CMM: there is no",
+    "optimizer._target_=torch.optim.Adamm": (
+        "optimizer._target_: torch.optim.Adamm: is not a valid target for optimizer: did you mean "
+        "'torch.optim.Adam"
     ),
     "optimizer._target_=torch.optim.swa_utils.math": "optimizer._target_: torch.optim.swa",
 }

@@ -13,8 +13,9 @@ from project.config.build import build_data
 from project.core.errors import UserError
 from project.data.digits import digits
 from project.data.module import DataModule
+from project.data.ratios import Splits
 from project.data.source import Source
-from project.data.splits import Splits, cut, find_duplicates, hash_samples
+from project.data.splits import cut, find_duplicates, hash_samples
 
 
 def make_source(counts: list[int], num_test: int = 0, seed: int = 0) -> Source:

@@ -23,8 +23,9 @@ from project.data.images import cache
 from project.data.images.decode import decode_file
 from project.data.images.source import images
 from project.data.module import DataModule
+from project.data.ratios import Splits
 from project.data.source import Rows
-from project.data.splits import Splits, cut
+from project.data.splits import cut
 from project.evaluate import evaluate_robustness
 from project.serving.export import export
 from project.train import train

@@ -18,7 +18,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.data.module import DataModule
-from project.data.splits import Splits, cut
+from project.data.ratios import Splits
+from project.data.splits import cut
 from project.data.tables.source import table
 from project.models.base import Scale
 
