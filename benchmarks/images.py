@@ -114,7 +114,7 @@ def predictions(folder: Path) -> dict[str, float]:
     from project.config.build import build_data
     from project.config.check import check
     from project.config.compose import compose
-    from project.models.base import Predictor
+    from project.models.contract import Predictor
     from project.reports.run import load_best
     from project.serving.files import predict
     from project.serving.predictor import BATCH, load_scorer

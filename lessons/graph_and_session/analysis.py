@@ -17,7 +17,7 @@ from lessons.graph_and_session import figures as drawing
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.core.errors import UserError
-from project.models.base import Predictor
+from project.models.contract import Predictor
 from project.reports.robustness import classifies_images
 from project.serving.export import onnx_session, to_program, write_onnx
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from project.core.types import Spec
-from project.models.base import Batch, Model
+from project.models.base import Model
 
 MAX_LOGGED = 16  # parameters up to which each is logged at every step
 
@@ -37,7 +37,9 @@ class Linear(Model):
         outputs: Tensor = self.fc(self.features(inputs))
         return outputs
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
         """Adds the parameters to the metrics of the step: ``weight/0``, ``weight/1``, ``bias``."""
         if self.fc.weight.numel() + 1 <= MAX_LOGGED:
             values = torch.cat([self.fc.weight.detach().flatten(), self.fc.bias.detach()])

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from project.core.errors import UserError, nearest
 from project.core.types import NonNegativeInt, Probability, Spec
-from project.models.base import Model, split_by_decay
+from project.models.base import Model
 from project.models.layers import Dropout
+from project.models.recipe import split_by_decay
 
 NUM_IMAGENET_CLASSES = 1000
 SILENCE = 10.0  # seconds without an answer after which a download is given up

@@ -1,11 +1,18 @@
-"""The three tasks: what the loss is, what is measured, and what a user gets to see."""
+"""The three tasks: their loss, their metrics, and their predictions as a user sees them."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric, MetricCollection, R2Score
+from torchmetrics import (
+    MeanAbsoluteError,
+    MeanMetric,
+    MeanSquaredError,
+    MetricCollection,
+    R2Score,
+)
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.image import PeakSignalNoiseRatio
 
@@ -13,14 +20,19 @@ from project.core.types import Spec
 
 
 class Task(nn.Module):
-    """Loss and metrics of one kind of problem.
+    """Loss, metrics and predictions of one kind of problem.
+
+    Args:
+        spec: Shape, classes and statistics of the data.
 
     Attributes:
-        score: name of the metric by which checkpoints, runs and settings are compared.
-        mode: whether the score is to be as large or as small as possible.
-        gap: metrics whose generalisation gap is logged, besides the loss.
+        kind: Name of the task as stored with a saved model.
+        score: Metric by which checkpoints, runs and trials are compared.
+        mode: Whether the score is minimised or maximised.
+        gap: Metrics whose generalisation gap is logged, besides the loss.
     """
 
+    kind: ClassVar[Literal["classification", "regression", "reconstruction"]]
     score: ClassVar[str]
     mode: ClassVar[Literal["min", "max"]]
     gap: ClassVar[tuple[str, ...]] = ()
@@ -30,25 +42,25 @@ class Task(nn.Module):
         self.spec = spec
 
     def reference(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """What the predictions are compared with: (B, ...) in the unit of ``predict``."""
+        """True values (B, ...) that the predictions are compared with."""
         return targets
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of a batch.
+        """Mean loss of a batch: a scalar.
 
         Args:
-            outputs: of the network.
-            inputs: raw, (B, H, W, C) or (B, F).
-            targets: (B,).
+            outputs: Outputs of the network, (B, ...).
+            inputs: Raw inputs, (B, H, W, C) or (B, F).
+            targets: Class indices or values, (B,).
         """
         raise NotImplementedError
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Turns the network's outputs into what a user asks for."""
+        """Predictions (B, ...) of the network's outputs, in the unit that users see."""
         raise NotImplementedError
 
     def metrics(self) -> MetricCollection:
-        """Fresh metrics that compare predictions with the reference."""
+        """New metrics that compare predictions with the reference."""
         raise NotImplementedError
 
 
@@ -56,9 +68,10 @@ class Regressor(Task):
     """Mean squared error of standardised targets; metrics in the targets' own unit.
 
     The loss is the MSE divided by the variance of the training targets, so that one learning rate
-    serves targets in any unit.
+    fits targets in any unit.
     """
 
+    kind = "regression"
     score = "rmse"
     mode = "min"
 
@@ -73,25 +86,19 @@ class Regressor(Task):
 
     def metrics(self) -> MetricCollection:
         """See ``Task.metrics``."""
-        metrics: dict[str, Metric | MetricCollection] = {
-            "rmse": MeanSquaredError(squared=False),
-            "mae": MeanAbsoluteError(),
-            "r2": R2Score(),
-        }
-        return MetricCollection(metrics)
+        rmse = MeanSquaredError(squared=False)
+        return MetricCollection({"rmse": rmse, "mae": MeanAbsoluteError(), "r2": R2Score()})
 
 
 class Classifier(Task):
-    """Cross entropy; while training only, with label smoothing and class weights if asked for.
-
-    Args:
-        spec: of the data.
+    """Cross entropy, with optional label smoothing and class weights during training.
 
     Attributes:
-        label_smoothing: see https://arxiv.org/abs/1512.00567.
-        has_class_weights: a sample counts by N / (classes x samples of its class).
+        label_smoothing: Probability mass moved to the wrong classes (arXiv:1512.00567).
+        has_class_weights: Whether a sample is weighted by N / (classes x samples of its class).
     """
 
+    kind = "classification"
     score = "accuracy"
     mode = "max"
     gap = ("accuracy",)
@@ -122,22 +129,20 @@ class Classifier(Task):
 
     def metrics(self) -> MetricCollection:
         """See ``Task.metrics``."""
-        num_classes = self.spec.num_outputs
-        metrics: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-        }
-        return MetricCollection(metrics)
+        accuracy = MulticlassAccuracy(self.spec.num_outputs, average="micro", validate_args=False)
+        f1 = MulticlassF1Score(self.spec.num_outputs, average="macro", validate_args=False)
+        return MetricCollection({"accuracy": accuracy, "f1": f1})
 
 
 class Reconstructor(Task):
-    """Mean squared error between a picture and its reconstruction, both in [0, 1]; no labels."""
+    """Mean squared error between an image and its reconstruction, both in [0, 1]; no labels."""
 
+    kind = "reconstruction"
     score = "loss"
     mode = "min"
 
     def reference(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The input itself, (B, H, W, C) in [0, 1]."""
+        """The input images themselves, (B, H, W, C) in [0, 1]."""
         return inputs.float() / 255
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -145,13 +150,36 @@ class Reconstructor(Task):
         return F.mse_loss(outputs.float(), self.reference(inputs, targets))
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Pictures (B, H, W, C) in [0, 1]."""
+        """Reconstructed images (B, H, W, C) in [0, 1]."""
         return outputs.float()
 
     def metrics(self) -> MetricCollection:
         """See ``Task.metrics``; PSNR in dB, over all pixels together."""
-        metrics: dict[str, Metric | MetricCollection] = {
-            "mae": MeanAbsoluteError(),
-            "psnr": PeakSignalNoiseRatio(data_range=1.0),
-        }
-        return MetricCollection(metrics)
+        psnr = PeakSignalNoiseRatio(data_range=1.0)
+        return MetricCollection({"mae": MeanAbsoluteError(), "psnr": psnr})
+
+
+class SplitMetrics(nn.Module):
+    """Loss and metrics over one split: exact means over samples for any batch sizes and ranks.
+
+    Args:
+        task: Task whose metrics are computed.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        # torchmetrics skips NaN by default; replaced by infinity, it makes the mean infinite.
+        self.loss = MeanMetric(nan_strategy=math.inf)
+        self.metrics = task.metrics()
+
+    def update(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
+        """Adds a batch: its mean loss, its predictions (B, ...) and the true values (B, ...)."""
+        self.loss.update(loss, weight=len(reference))
+        self.metrics.update(predictions, reference)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Values by name, over all ranks; resets the metrics."""
+        values = {"loss": self.loss.compute(), **self.metrics.compute()}
+        self.loss.reset()
+        self.metrics.reset()
+        return values

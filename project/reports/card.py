@@ -22,12 +22,14 @@ from sklearn.metrics import (
 from project.core.arrays import Array, Indexed
 from project.core.statistics import LEVEL, proportion_interval
 from project.data.module import DataModule
-from project.models.base import Model, Predictor
+from project.models.base import Model
+from project.models.contract import Predictor
 from project.models.tasks import Classifier, Regressor
 from project.reports.run import measure
-from project.serving.predictor import BATCH
 from project.tracking.listing import read_artifact
 from project.tracking.run import Run, count_openings
+
+BATCH_SIZE = 256  # images reconstructed at once
 
 
 def write_card(
@@ -188,8 +190,8 @@ def _reconstruction_errors(images: Indexed, model: Model) -> tuple[Array, Array]
     """Mean squared and mean absolute error of each image, (N,)."""
     network = Predictor(model).eval()
     squares, absolutes = [], []
-    for start in range(0, len(images), BATCH):
-        part = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
+    for start in range(0, len(images), BATCH_SIZE):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH_SIZE]))
         errors = (network(part) - part.float() / 255).flatten(1)
         squares.append(errors.square().mean(dim=1).numpy())
         absolutes.append(errors.abs().mean(dim=1).numpy())

@@ -14,10 +14,10 @@ from project.core.arrays import Array
 from project.core.types import Spec
 from project.data.module import Batch, DataModule
 from project.figures import classification, reconstruction, regression, training
-from project.models.base import Evaluation, Model, Predictor
-from project.models.tasks import Classifier, Reconstructor, Regressor
+from project.models.base import Model
+from project.models.contract import Contract, Predictor
+from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
 from project.reports.data import look, to_json
-from project.serving.predictor import Contract
 from project.tracking.run import Run, data_name
 from project.training.devices import Devices
 
@@ -91,7 +91,7 @@ def find_best(run: Run, model: Model) -> Best:
     position = int(checkpoint["epoch"])  # from 0
     metrics = {
         str(name): float(run.history(f"val/{name}")[1][position])
-        for name in ("loss", *model.val_evaluation.metrics.keys())
+        for name in ("loss", *model.val_metrics.metrics.keys())
     }
     return Best(
         epoch=position + 1,
@@ -112,7 +112,7 @@ def measure(
     Of reconstructions only the first few: all of them are four times as large as the images.
     """
     model.to(device).eval()
-    evaluation = Evaluation(model.task).to(device)
+    evaluation = SplitMetrics(model.task).to(device)
     parts: list[Array] = []
     for batch in batches:
         inputs, targets = (part.to(device) for part in batch)

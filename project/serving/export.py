@@ -68,8 +68,8 @@ def export(
     import torch
 
     from project.evaluate import load_finished
+    from project.models.contract import Contract
     from project.reports.card import write_card
-    from project.serving.predictor import Contract
     from project.tracking.models import run_of
     from project.tracking.store import store_folder
 
@@ -111,7 +111,7 @@ def to_program(model: "Model", example: "Array") -> "torch.export.ExportedProgra
     """
     import torch
 
-    from project.models.base import Predictor
+    from project.models.contract import Predictor
 
     shapes = ({0: torch.export.Dim("batch")},)
     return torch.export.export(
@@ -195,7 +195,7 @@ def _check(model: "Model", call: "Callable[[Array], Array]", samples: "Array") -
     """
     import numpy as np
 
-    from project.models.base import Predictor
+    from project.models.contract import Predictor
 
     expected = _numpy_call(Predictor(model).eval())(samples)
     # As one batch, alone, and in uneven parts: the number of inputs is really free.

@@ -1,9 +1,9 @@
 """Raw inputs of the user's own to answers: files or rows in, a table of predictions out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,67 +15,9 @@ from project.core.arrays import Array, Indexed
 from project.core.errors import UserError
 from project.core.types import Column
 from project.data.tables.read import check_plain, parse_numbers, to_texts
-from project.models.base import Model
-from project.models.tasks import Classifier, Regressor
+from project.models.contract import Contract
 
 BATCH = 256
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What a saved model takes and gives; it is kept with it, and nothing else is needed to use it.
-
-    Attributes:
-        task: ``classification``, ``regression`` or ``reconstruction``.
-        shape: of one raw input: (H, W, C) for images, (F,) for rows.
-        classes: a name for each class; empty for other tasks.
-        columns: of a table, in order; empty for images and for rows without names.
-    """
-
-    task: str
-    shape: tuple[int, ...]
-    classes: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
-
-    @classmethod
-    def of(cls, model: Model) -> Self:
-        """What a model takes and gives."""
-        names = {Classifier: "classification", Regressor: "regression"}
-        task = names.get(type(model.task), "reconstruction")
-        spec = model.spec
-        classes = spec.classes if task == "classification" else ()
-        return cls(task, spec.shape, classes, spec.columns)
-
-    def to_plain(self) -> dict[str, Any]:
-        """As lists, numbers and texts."""
-        plain = asdict(self)
-        return plain | {
-            "shape": list(self.shape),
-            "classes": list(self.classes),
-            "columns": [
-                asdict(column) | {"categories": column.categories and list(column.categories)}
-                for column in self.columns
-            ],
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The contract that ``to_plain`` was made of."""
-        columns = [
-            Column(
-                column["name"],
-                None if column["categories"] is None else tuple(column["categories"]),
-                column["fill"],
-                column["is_flagged"],
-            )
-            for column in plain["columns"]
-        ]
-        return cls(plain["task"], tuple(plain["shape"]), tuple(plain["classes"]), tuple(columns))
-
-    @property
-    def is_image(self) -> bool:
-        """Whether it takes images."""
-        return len(self.shape) == 3
 
 
 @dataclass(frozen=True)

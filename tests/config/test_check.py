@@ -83,7 +83,7 @@ MISFITS = {
     (
         "data=diabetes",
         "loss.label_smoothing=0.1",
-    ): "loss.label_smoothing: 0.1: it works on classes only",
+    ): "loss.label_smoothing: 0.1: expected 0 for a task without classes",
     ("model.depth=5",): "model: project.models.cnn.CNN: depth: 5: each block halves",
     (
         "model=pretrained",

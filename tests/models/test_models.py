@@ -12,7 +12,8 @@ from torch import Tensor
 from project.config.build import build_data, build_model
 from project.config.compose import CONF
 from project.core.types import Spec
-from project.models.base import Model, Predictor
+from project.models.base import Model
+from project.models.contract import Predictor
 from project.models.tasks import Classifier, Reconstructor
 from project.train import Result
 

@@ -13,9 +13,8 @@ from project.config.build import build_model
 from project.config.compose import CONF
 from project.core.types import Spec
 from project.models import schedulers
-from project.models.base import Evaluation
 from project.models.penalty import Penalty
-from project.models.tasks import Classifier, Reconstructor, Regressor
+from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
 
 IMAGES = Spec("classification", (8, 8, 1), tuple("abcde"), (80.0,), (90.0,))
 TABLE = Spec("regression", (3,), (), (0.0,) * 3, (1.0,) * 3, 10.0, 4.0)
@@ -23,7 +22,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def evaluate_in_batches(task: Classifier | Regressor, outputs, targets, sizes) -> dict[str, float]:
-    evaluation = Evaluation(task.eval())
+    evaluation = SplitMetrics(task.eval())
     start = 0
     for size in sizes:
         part = slice(start, start + size)
@@ -64,7 +63,7 @@ def test_reconstruction_is_measured_in_units_of_full_scale() -> None:
     outputs = torch.full((6, 8, 8, 1), 0.5)
     expected = np.mean((inputs.numpy() / 255 - 0.5) ** 2)
     assert task.loss(outputs, inputs, inputs).item() == pytest.approx(expected, rel=1e-5)
-    evaluation = Evaluation(task)
+    evaluation = SplitMetrics(task)
     evaluation.update(task.loss(outputs, inputs, inputs), outputs, task.reference(inputs, inputs))
     assert evaluation.compute()["psnr"].item() == pytest.approx(
         -10 * math.log10(expected), rel=1e-4

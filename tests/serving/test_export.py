@@ -18,7 +18,7 @@ from sklearn.datasets import load_wine
 from project.config.build import build_data
 from project.core.errors import TrainingError, UserError
 from project.evaluate import evaluate
-from project.models.base import Predictor
+from project.models.contract import Predictor
 from project.reports.run import load_best
 from project.serving import export as module
 from project.serving.export import export, main

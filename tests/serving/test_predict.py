@@ -30,10 +30,10 @@ from project.config.build import build_data
 from project.core.errors import UserError
 from project.data.images import cache
 from project.data.images.decode import decode_file
-from project.models.base import Predictor
+from project.models.contract import Contract, Predictor
 from project.reports.run import load_best
 from project.serving.files import main, predict
-from project.serving.predictor import Contract, load_scorer
+from project.serving.predictor import load_scorer
 from project.serving.serve import main as serve
 from project.serving.server import make_app
 from project.tracking.registry import register

@@ -1,0 +1,66 @@
+"""What a saved model takes and gives, for everyone who uses it without the training code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from project.core.types import Column
+from project.models.base import Model
+
+
+class Predictor(nn.Module):
+    """A trained model with raw inputs and final predictions: preprocessing is part of the graph.
+
+    Args:
+        model: Trained model; its weights are shared, not copied.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predictions for raw inputs, (B, H, W, C) uint8 or (B, F) float32."""
+        return self.model.task.predict(self.model(inputs))
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Inputs and outputs of a saved model; stored beside it, and all that is needed to use it.
+
+    Attributes:
+        task: ``classification``, ``regression`` or ``reconstruction``.
+        shape: Shape of one raw input: (H, W, C) for images, (F,) for table rows.
+        classes: Class names; empty for other tasks.
+        columns: Table columns in order; empty for images and for tables without column names.
+    """
+
+    task: str
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    @classmethod
+    def of(cls, model: Model) -> "Contract":
+        """The contract of a model."""
+        spec, kind = model.spec, model.task.kind
+        return cls(kind, spec.shape, spec.classes if kind == "classification" else (), spec.columns)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Contract":
+        """The contract that ``to_plain`` turned into plain values."""
+        return TypeAdapter(Contract).validate_python(plain)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lists, numbers and strings only, ready for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an input is an image."""
+        return len(self.shape) == 3
