@@ -17,6 +17,12 @@ Count = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
+Port = Annotated[int, Ge(1), Le(65535)]
+# A stored run: its id, the first letters of its id, or ``last``.
+RunId = Annotated[str, MinLen(1)]
+# A saved model: a run as above, ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+ModelId = Annotated[str, MinLen(4)]
+
 # Ranges for arguments that third-party constructors leave untyped, by argument name.
 BY_NAME: dict[str, Any] = {
     "lr": Positive,

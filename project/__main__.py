@@ -1,0 +1,8 @@
+"""The command line: ``python -m project <command> key=value ...``."""
+
+import sys
+
+from project.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The commands: where each one's function is, and how its arguments are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from project.config.signatures import Parameter, Signature, read_signature
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of ``python -m project``.
+
+    Attributes:
+        target: Dotted path of its function, which is imported only when its arguments are right.
+        example: Arguments of an example.
+        reader: Dotted path of a function that turns config overrides into the arguments of
+            ``target`` without importing anything heavy; empty if the command takes no config.
+        settings: Class of the config node that bears the command's name; empty if there is none.
+        has_workers: Whether it trains in worker processes.
+    """
+
+    target: str
+    example: str
+    reader: str = ""
+    settings: str = ""
+    has_workers: bool = False
+
+    @property
+    def signature(self) -> Signature:
+        """Signature of the command's function."""
+        signature = read_signature(self.target)
+        assert signature is not None, self.target
+        return signature
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Arguments of its own, apart from config overrides."""
+        signature = read_signature(self.reader) if self.reader else self.signature
+        assert signature is not None, self.reader
+        return {k: v for k, v in signature.parameters.items() if k != "overrides"}
+
+
+COMMANDS = {
+    "data": Command(
+        "project.reports.data.describe_data",
+        "data=images data.root=path/to/folder",
+        "project.cli.read.read_config",
+    ),
+    "find-lr": Command(
+        "project.training.lr_finder.find_lr", "model=resnet", "project.cli.read.read_overrides"
+    ),
+    "train": Command(
+        "project.train.train",
+        "model=cnn data=digits optimizer.lr=0.01 trainer.max_epochs=3 seed=1",
+        "project.cli.read.read_training",
+    ),
+    "sweep": Command(
+        "project.sweep.command.sweep",
+        "model=mlp sweep.trials=8 search.optimizer.lr.high=0.03",
+        "project.sweep.plan.read_plan",
+        settings="project.sweep.plan.SweepSettings",
+        has_workers=True,
+    ),
+    "compare": Command(
+        "project.compare.command.compare",
+        "lesson=mlp_vs_cnn",
+        "project.compare.plan.read_plan",
+        settings="project.compare.plan.CompareSettings",
+        has_workers=True,
+    ),
+    "evaluate": Command("project.evaluate.evaluate", "run=last"),
+    "predict": Command("project.serving.files.predict", "run=last input=houses.csv"),
+    "export": Command("project.serving.export.export", "run=last format=onnx"),
+    "serve": Command("project.serving.server.serve", "run=models:/digits-cnn@champion"),
+    "runs": Command("project.runs.list.list_runs", "limit=50"),
+    "diff": Command("project.runs.diff.diff", "first=0123456789 second=last"),
+    "reproduce": Command("project.runs.reproduce.reproduce", "run=last"),
+    "ui": Command("project.tracking.ui.ui", "port=5000"),
+    "dashboard": Command("project.sweep.dashboard.dashboard", "port=8080"),
+}

@@ -1,0 +1,72 @@
+"""Splits a command line into typed arguments and config overrides."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict, create_model
+
+from project.cli.commands import Command
+from project.config.schema import validate
+from project.config.signatures import REQUIRED, Parameter
+from project.core.errors import UserError, nearest
+from project.core.types import ModelId, RunId
+
+FROM_TEXT = ConfigDict(extra="forbid")  # not strict: every value of a command line is text
+
+
+def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a command's function.
+
+    Args:
+        command: The command.
+        words: Words of the command line, each ``key=value``.
+
+    Raises:
+        UserError: Names the word or key that is wrong and what was expected.
+    """
+    parameters = command.parameters
+    values: dict[str, str] = {}
+    overrides = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        name = key.lstrip("-").replace("-", "_")
+        if name in parameters and equals:
+            values[name] = value
+        elif command.reader:
+            overrides.append(word)
+        elif not equals:
+            raise UserError(f"{word}: expected key=value")
+        else:
+            raise UserError(f"{key}: unknown key: {nearest(name, parameters)}")
+    arguments = _convert(parameters, values)
+    for name, parameter in parameters.items():
+        if parameter.annotation in (RunId, ModelId) and name in arguments:
+            arguments[name] = _find(arguments[name], parameter.annotation, name)
+    if not command.reader:
+        return arguments
+    module, _, name = command.reader.rpartition(".")
+    read: dict[str, Any] = getattr(importlib.import_module(module), name)(overrides, **arguments)
+    return read
+
+
+def _convert(parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: (each.annotation, ... if each.default is REQUIRED else each.default)
+        for name, each in parameters.items()
+    }
+    given = {name: value for name, value in values.items() if value}
+    model = validate("", create_model("Arguments", __config__=FROM_TEXT, **fields), given)
+    return {name: getattr(model, name) for name in fields}
+
+
+def _find(value: str, kind: Any, key: str) -> str:
+    """The full id of a run; a model of the registry keeps its name."""
+    # MLflow takes over a second to import, so only commands that name a run do it this early.
+    from project.tracking.models import run_of
+    from project.tracking.run import find_run
+
+    if kind == ModelId and value.startswith("models:/"):
+        run_of(value)
+        return value
+    return find_run(value, key).id
