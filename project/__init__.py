@@ -1,25 +1,17 @@
-"""PyTorch Lightning experiments, tracked in MLflow.
+"""PyTorch Lightning experiments, tracked in MLflow and searched by Optuna.
 
-In a notebook the commands are functions that take the same overrides:
-
-    from project import compare, sweep, train
-    from project.serving import files as predict
-
-    train("model=cnn", "data=digits", "trainer.max_epochs=3")
-
-Importing the package sets what must be set before other imports: environment defaults, and the two
-operators that torchvision needs where its compiled ones can't be loaded.
+Importing the package sets what must be set before other imports: defaults of environment variables,
+and a hook for torchvision's operators. Notebooks use ``project.api``.
 """
 
 import os
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from project.core.torchvision_operators import OperatorFinder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,59 +25,11 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-
-# In a notebook without widgets tqdm draws its bars as text, which is no reason for a warning.
-warnings.filterwarnings("ignore", message="IProgress not found")
-
-
-class _TorchvisionOperators(MetaPathFinder):
-    """Declares `torchvision::nms` and `qnms` if torchvision's compiled operators can't be loaded.
-
-    `import torchvision` registers fake kernels for both and raises where they don't exist, as on a
-    torch without CUDA (https://github.com/pytorch/vision/issues/9085). Hooked into the import, so
-    that commands which never touch torchvision don't pay for importing torch.
-    """
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "torchvision":
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(fullname, path)
-        if spec is not None and spec.origin is not None:
-            _declare_missing_operators(Path(spec.origin).parent)
-        return spec
+if "torchvision" not in sys.modules:
+    sys.meta_path.insert(0, OperatorFinder())
 
 
 def make_callable(module: str, function: Callable[..., Any]) -> None:
-    """Lets a module be called like a function, so that a command has one name everywhere.
-
-    Args:
-        module: its name.
-        function: that a call of the module goes to.
-    """
+    """Lets a module be called like a function."""
     kind = type("Command", (ModuleType,), {"__call__": staticmethod(function)})
     sys.modules[module].__class__ = kind
-
-
-_libraries: list[Any] = []  # an operator lives as long as the library object that declared it
-
-
-def _declare_missing_operators(torchvision: Path) -> None:
-    import torch
-
-    for compiled in (*torchvision.glob("_C*.so"), *torchvision.glob("_C*.pyd")):
-        try:
-            torch.ops.load_library(str(compiled))
-            return
-        except (OSError, RuntimeError):
-            continue
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _libraries.append(library)
-
-
-if "torchvision" not in sys.modules:
-    sys.meta_path.insert(0, _TorchvisionOperators())

@@ -10,7 +10,7 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from project import ROOT
@@ -39,21 +39,6 @@ class Opaque:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter of a function, or one field of a class.
-
-    Attributes:
-        annotation: Evaluated type; ``Opaque`` if it can't be checked.
-        default: Default value, or ``REQUIRED``.
-        description: Text of the docstring's ``Args`` or ``Attributes`` section.
-    """
-
-    annotation: Any
-    default: Any
-    description: str
-
-
-@dataclass(frozen=True)
 class Signature:
     """A class or function of the project.
 
@@ -66,7 +51,7 @@ class Signature:
 
     target: str
     summary: str
-    parameters: Mapping[str, Parameter]
+    parameters: "Mapping[str, Parameter]"
     kinds: frozenset[str]
 
 
@@ -124,6 +109,39 @@ class _Module:
         first, _, rest = name.partition(".")
         path = self.imports.get(first, f"{self.name}.{first}")
         return f"{path}.{rest}" if rest else path
+
+
+class Parameter:
+    """One parameter of a function, or one field of a class; evaluated when it is looked at.
+
+    Args:
+        module: Module whose names the expressions use.
+        node: The parameter with its annotation.
+        value: Default value; None if it has none.
+        description: Text of the docstring's ``Args`` or ``Attributes`` section.
+    """
+
+    def __init__(
+        self,
+        module: "_Module",
+        node: ast.arg | ast.AnnAssign,
+        value: ast.expr | None,
+        description: str,
+    ) -> None:
+        self.description = description
+        self._module = module
+        self._node = node
+        self._value = value
+
+    @cached_property
+    def annotation(self) -> Any:
+        """Type of the parameter; ``Opaque`` if it can't be checked."""
+        return self._module.evaluate(self._node.annotation)
+
+    @cached_property
+    def default(self) -> Any:
+        """Default value, or ``REQUIRED``."""
+        return REQUIRED if self._value is None else self._module.evaluate(self._value)
 
 
 @cache
@@ -202,18 +220,16 @@ def _parameters(
     ]
     for argument, default in pairs:
         if argument.arg not in ("self", "cls"):
-            value = REQUIRED if default is None else module.evaluate(default)
-            annotation = module.evaluate(argument.annotation)
-            yield argument.arg, Parameter(annotation, value, described.get(argument.arg, ""))
+            description = described.get(argument.arg, "")
+            yield argument.arg, Parameter(module, argument, default, description)
 
 
 def _fields(module: _Module, node: ast.ClassDef, doc: str) -> Iterator[tuple[str, Parameter]]:
     described = _descriptions(doc)
     for each in node.body:
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-            value = REQUIRED if each.value is None else module.evaluate(each.value)
             name = each.target.id
-            yield name, Parameter(module.evaluate(each.annotation), value, described.get(name, ""))
+            yield name, Parameter(module, each, each.value, described.get(name, ""))
 
 
 def _summary(doc: str) -> str:
