@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from project.data.module import DataModule
     from project.models.base import Model
-    from project.reports.robustness import Curve
+    from project.reports.robustness import Robustness
     from project.tracking.run import Run
 
 
@@ -81,75 +81,19 @@ def evaluate(run_id: str) -> Evaluation:
     return Evaluation(run.id, len(samples), metrics, interval, num_openings)
 
 
-@dataclass(frozen=True)
-class Robustness:
-    """What the validation images said when they were changed.
-
-    Attributes:
-        run_id: of the measured run.
-        num_samples: in the validation set.
-        curves: accuracy over the amount, by corruption.
-        calibration_error: expected, over 15 bins (arXiv:1706.04599).
-    """
-
-    run_id: str
-    num_samples: int
-    curves: Mapping[str, "Curve"]
-    calibration_error: float
-
-
-def evaluate_robustness(run_id: str) -> Robustness:
-    """Measures a classifier on changed validation images; the test set stays sealed.
+def evaluate_robustness(run_id: str) -> "Robustness":
+    """Measures a classifier on corrupted validation images; the test set stays sealed.
 
     Args:
-        run_id: of a finished run, or ``last``.
+        run_id: MLflow run id, or ``last``.
 
     Raises:
-        UserError: there is no such run, or it doesn't classify images.
+        UserError: The run doesn't exist, or its model is not an image classifier.
     """
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    from project.figures import robustness as figures
-    from project.reports.robustness import (
-        CORRUPTIONS,
-        classifies_images,
-        corrupt,
-        measure_robustness,
-    )
-    from project.reports.run import measure
+    from project.reports.robustness import report_robustness
 
     with stoppable():
-        run, data, model, device = load_finished(run_id)
-        if not classifies_images(model):
-            raise UserError(f"robustness: true: run {run.id} doesn't classify images")
-        _, probabilities = measure(model, data.val_dataloader()[0], device)
-        images, targets, indices = data.val.inputs, data.val.targets, data.val.indices
-        error = multiclass_calibration_error(
-            torch.from_numpy(probabilities), torch.from_numpy(targets), data.spec.num_outputs
-        ).item()
-        curves = measure_robustness(model, images, targets, indices, device)
-        for name, curve in curves.items():
-            for step, accuracy in enumerate(curve.accuracies):
-                run.log_metrics({f"val_robustness/{name}": accuracy}, step)
-        areas = {f"val_robustness/{name}_area": curve.area for name, curve in curves.items()}
-        run.log_metrics({**areas, "calibration/error": error}, step=0)
-        shown = {
-            name: [corrupt(images[:1], indices[:1], name, amount)[0] for amount in each.amounts]
-            for name, each in CORRUPTIONS.items()
-        }
-        amounts = {name: each.amounts for name, each in CORRUPTIONS.items()}
-        units = {name: each.unit for name, each in CORRUPTIONS.items()}
-        drawn = {name: {"": [(c.amounts, c.accuracies)]} for name, c in curves.items()}
-        predicted, confidences = probabilities.argmax(1), probabilities.max(1)
-        run.log_figures(
-            [
-                ("robustness", figures.robustness_curves(drawn, units)),
-                ("corruptions", figures.corruption_sheet(shown, amounts)),
-                ("reliability", figures.reliability(confidences, predicted == targets, error)),
-            ]
-        )
-    return Robustness(run.id, len(targets), curves, error)
+        return report_robustness(*load_finished(run_id))
 
 
 def load_finished(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
@@ -192,7 +136,9 @@ def main(arguments: Sequence[str]) -> None:
     if given["robustness"] not in ("", "true", "false"):
         raise UserError(f"robustness: {given['robustness']}: expected true or false")
     if given["robustness"] == "true":
-        _show_robustness(evaluate_robustness(given["run"]))
+        from project.reports.robustness import show_robustness
+
+        show_robustness(evaluate_robustness(given["run"]))
         return
     result = evaluate(given["run"])
     print(f"test set of {result.num_samples} samples, run {result.run_id}")
@@ -204,24 +150,6 @@ def main(arguments: Sequence[str]) -> None:
         print(f"  test/{name} {value:.4f}{interval}")
     times = "the first time" if result.num_openings == 1 else f"{result.num_openings} times"
     print(f"this test set has now been opened {times}: each further choice by it biases it more")
-
-
-def _show_robustness(result: Robustness) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from project.reports.robustness import CORRUPTIONS
-
-    title = f"val/accuracy of run {result.run_id} on {result.num_samples} changed images"
-    table = Table(title=title, title_justify="left")
-    for name in ("change", "least to greatest amount", "area under the curve"):
-        table.add_column(name)
-    for name, curve in result.curves.items():
-        accuracies = "  ".join(f"{value:.3f}" for value in curve.accuracies)
-        last = f"to {curve.amounts[-1]:g} {CORRUPTIONS[name].unit}"
-        table.add_row(f"{name}, {last}", accuracies, f"{curve.area:.3f}")
-    Console(width=120).print(table)
-    print(f"expected calibration error {result.calibration_error:.4f}")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from lessons import descent
+from lessons.cnn_anatomy import figures as anatomy
+from lessons.graph_and_session import figures as graph
+from lessons.overfitting import figures as overfitting
+from lessons.regularisation import figures as regularisation
+from lessons.supervised_and_unsupervised import figures as latent
 from project.figures import (
-    anatomy,
     classification,
     comparison,
-    descent,
-    graph,
-    latent,
-    overfitting,
     overview,
     reconstruction,
     regression,
-    regularisation,
     robustness,
     training,
 )
@@ -114,8 +114,7 @@ FIGURES = {
         {name: each.unit for name, each in CORRUPTIONS.items()},
     ),
     "corruptions": lambda: robustness.corruption_sheet(
-        {name: list(images(5)) for name in CORRUPTIONS},
-        {name: each.amounts for name, each in CORRUPTIONS.items()},
+        {k: dict(zip(each.amounts, images(5), strict=True)) for k, each in CORRUPTIONS.items()}
     ),
     "reliability": lambda: robustness.reliability(
         RANDOM.random(80), RANDOM.random(80) < 0.5, error=0.123

@@ -10,7 +10,7 @@ from conftest import TINY
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.evaluate import evaluate_robustness
-from project.reports.robustness import CORRUPTIONS, Curve, corrupt, measure_robustness
+from project.reports.robustness import CORRUPTIONS, area_under, corrupt, measure_robustness
 from project.reports.run import load_best
 from project.tracking.run import find_run
 from project.train import Result
@@ -52,8 +52,8 @@ def test_a_quarter_turn_is_a_quarter_turn(channels: int) -> None:
 
 
 def test_the_area_is_the_mean_accuracy_over_the_range() -> None:
-    assert Curve((0.0, 1.0, 2.0), (0.8, 0.8, 0.8)).area == pytest.approx(0.8)
-    assert Curve((0.0, 0.5, 2.0), (1.0, 0.5, 0.0)).area == pytest.approx(
+    assert area_under((0.0, 1.0, 2.0), (0.8, 0.8, 0.8)) == pytest.approx(0.8)
+    assert area_under((0.0, 0.5, 2.0), (1.0, 0.5, 0.0)) == pytest.approx(
         np.trapezoid([1.0, 0.5, 0.0], [0.0, 0.5, 2.0]) / 2
     )
 
@@ -92,5 +92,5 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
 
 
 def test_only_classifiers_of_images_can_be_measured(diabetes_run: Result) -> None:
-    with pytest.raises(UserError, match=r"^robustness: true: .*doesn't classify images"):
+    with pytest.raises(UserError, match=r"^robustness: true: .*is not an image classifier"):
         evaluate_robustness(diabetes_run.run_id)
