@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3] [part=PART]
 
-PART is training, search or images; without it, all of them.
+PART is training, search, images or startup; without it, all of them.
 
 What is compared runs in turn (A B C A B C ...), each in a process of its own, so that a machine
 that is busy for a while slows all of them; ratios are taken within a turn, their median is quoted.
@@ -319,7 +319,13 @@ def main() -> None:
         name = f"Images on {accelerator.upper()}"
         print(name)
         write([*head(name), *compare_images(repeats)], name)
-    if part in ("search", "images"):
+    if part in ("", "startup"):
+        from benchmarks.startup import compare_startup
+
+        name = f"Start-up on {accelerator.upper()}"
+        print(name)
+        write([*head(name), *compare_startup(repeats)], name)
+    if part in ("search", "images", "startup"):
         return
     section = head(accelerator.upper())
     for title, overrides in (

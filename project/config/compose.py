@@ -25,15 +25,15 @@ Node = dict[str, Any]
 def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     """Composes ``conf/<command>.yaml`` and its groups with the overrides of a command line.
 
-    Any key can be overridden, whether a YAML file mentions it or not: ``check`` knows which exist.
-    ``experiment`` takes a file as well, such as the ``config.yaml`` of any run.
+    Any key can be overridden, whether or not a YAML file mentions it; ``check`` rejects keys that
+    don't exist. ``experiment`` also takes a file, such as the ``config.yaml`` of a run.
 
     Args:
-        command: name of a file in ``conf/``.
-        overrides: such as ``model=resnet`` or ``optimizer.lr=0.01``.
+        command: Name of a file in ``conf/``, without suffix.
+        overrides: Overrides such as ``model=resnet`` or ``optimizer.lr=0.01``.
 
     Raises:
-        UserError: an override can't be parsed, or a group has no such option.
+        UserError: An override can't be parsed, or a group has no such option.
     """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     lines, experiments = [], list[Path]()
@@ -58,7 +58,7 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"), TemporaryDirectory() as folder:
             if experiments:
-                _lay_out(experiments[-1], Path(folder), groups)
+                _write_groups(experiments[-1], Path(folder), groups)
                 lines += [f"hydra.searchpath=['file://{folder}']", f"experiment={FILE_OPTION}"]
             config = hydra_compose(command, overrides=lines)
         node = OmegaConf.to_container(config, resolve=True)
@@ -69,7 +69,7 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
 
 
 def _parse_override(line: str) -> tuple[str, Override]:
-    """Parses ``key=value``; what Hydra can't take for a value, such as some paths, is a text."""
+    """Parses ``key=value``; a value that Hydra can't parse, such as some paths, becomes text."""
     parser = OverridesParser.create()
     try:
         return line, parser.parse_override(line)
@@ -81,13 +81,13 @@ def _parse_override(line: str) -> tuple[str, Override]:
         return quoted, parser.parse_override(quoted)
 
 
-def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
-    """Makes a folder of groups of a file, so that Hydra can compose it like those in ``conf/``.
+def _write_groups(file: Path, folder: Path, groups: set[str]) -> None:
+    """Splits a file into a folder of groups, so that Hydra can compose it like those in ``conf/``.
 
     Args:
-        file: an experiment, or the whole config of a run: each of its groups then replaces ours.
-        folder: that is filled.
-        groups: that there are.
+        file: An experiment, or the whole config of a run, whose groups replace those in ``conf/``.
+        folder: Empty folder for the result.
+        groups: Names of the groups in ``conf/``.
     """
     try:
         text = file.read_text()
@@ -102,7 +102,7 @@ def _lay_out(file: Path, folder: Path, groups: set[str]) -> None:
         for group in chosen:
             (folder / group).mkdir()
             (folder / group / f"{FILE_OPTION}.yaml").write_text(
-                yaml.safe_dump(node[group], sort_keys=False)  # transforms are in their order
+                yaml.safe_dump(node[group], sort_keys=False)  # keeps the order of transforms
             )
         rest = {key: value for key, value in node.items() if key not in groups}
         defaults = [{f"override /{group}": FILE_OPTION} for group in chosen]
