@@ -1,0 +1,22 @@
+"""Ports of this machine."""
+
+import socket
+
+from project.core.errors import UserError
+
+
+def check_port_free(port: int) -> None:
+    """Checks that a server could listen on a port of 127.0.0.1.
+
+    Args:
+        port: Port number, 1 to 65535.
+
+    Raises:
+        UserError: The port is in use, or may not be opened by this user.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port: {port}: {error.strerror}: expected a free port") from None
