@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -84,33 +85,11 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
         return {"speed": timing.samples_per_second, "accuracy": timing.accuracy}
     run = Run.create(config, data, {})
     if variant == "untracked":
-        from contextlib import nullcontext
-
         run.metric_logger = lambda enabled=True: nullcontext()  # type: ignore[method-assign,assignment]
-        speeds, accuracies = fit_and_listen(run, config, data, devices)
-    else:
-        with run:
-            fit(config, data, run, devices)
-        speeds = run.history("train/samples_per_second")[1].tolist()
-        accuracies = run.history("val/accuracy")[1].tolist()
-    return {"speed": statistics.harmonic_mean(speeds[1:]), "accuracy": accuracies[-1]}
-
-
-def fit_and_listen(run, config, data, devices) -> tuple[list[float], list[float]]:  # type: ignore[no-untyped-def]
-    """Fits without a logger; the numbers are picked up from the progress line's callback."""
-    import project.training.loop
-    from project.training.progress import Progress
-
-    speeds, accuracies = [], []
-
-    class Listener(Progress):
-        def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
-            speeds.append(trainer.callback_metrics["train/samples_per_second"].item())
-            accuracies.append(trainer.callback_metrics["val/accuracy"].item())
-
-    project.training.loop.Progress = Listener  # type: ignore[misc]
-    project.training.loop.fit(config, data, run, devices)
-    return speeds, accuracies
+    with nullcontext() if variant == "untracked" else run:
+        history = fit(config, data, make_model(config, data), run, devices).history
+    speed = statistics.harmonic_mean(history["train/samples_per_second"][1:])
+    return {"speed": speed, "accuracy": history["val/accuracy"][-1]}
 
 
 def in_process(variant: str, overrides: list[str]) -> dict[str, Any]:

@@ -128,7 +128,6 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     from optuna.trial import TrialState
 
     import project.train
-    from project.config.build import build_data
     from project.config.check import check
     from project.core.errors import Pruned
     from project.models.base import Model
@@ -183,7 +182,6 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
             [*overrides, f"seed={seed}", f"sweep.trials={num_trials}", "sweep.pruner=none"]
         )
         search = open_search(config, settings, tree, Devices("cpu", 1))
-        like = search.config, search.data
         for number in range(num_trials):
             if number == 1:  # the first one warms up
                 spent.clear()
@@ -191,11 +189,10 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
             job = search._next_job()
             assert job is not None
             changed = check(job.config)
-            data = build_data(changed, like)
             watch = lambda epoch, score: search.study.report(job.name, epoch, score)  # noqa: B023,E731
             try:
                 result = project.train.train(
-                    changed, None, job.tags, data=data, watch=watch, brief=True
+                    changed, None, job.tags, should_stop=watch, log_model=False
                 )
                 search.study.tell(job.name, TrialState.COMPLETE, result.score)
             except Pruned:

@@ -1,146 +1,103 @@
-"""Trains one model and tracks the run in MLflow.
+"""Trains one model and tracks the run in MLflow: data, model, run, fit, report."""
 
-Usage: python -m project.train [GROUP=OPTION ...] [KEY=VALUE ...]
-       python -m project.train resume=RUN_ID
-
-  python -m project.train model=cnn data=digits trainer.max_epochs=3 seed=1
-  python -m project.train data=fashion_mnist optimizer.lr=0.01 augment=none
-
-Keys: seed, data.{root,batch_size,num_workers,limit_train,drop_duplicates},
-data.splits.{train,val,test,seed}, model.dropout, optimizer.{lr,weight_decay}, scheduler.warmup,
-penalty.{l1,l2}, loss.label_smoothing, trainer.{max_epochs,accelerator,devices,precision,
-gradient_clip,patience,ema_decay}; and every argument of what a group option builds.
-"""
-
-# What takes seconds to import is imported in the functions, so that --help answers at once.
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING
+
+import torch
 
 from project import make_callable
 from project.cli.command import run_command
-from project.core.errors import UserError
+from project.cli.read import read_training
+from project.config.build import build_data
+from project.config.check import Config, check
+from project.config.compose import compose
+from project.core.console import say
 from project.core.signals import stoppable
-
-if TYPE_CHECKING:
-    from project.config.check import Config
-    from project.data.module import DataModule
-    from project.training.loop import Watch
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished run came to.
-
-    Attributes:
-        run_id: of the MLflow run.
-        score_name: the metric on val that runs are compared by.
-        score: its value at the best epoch.
-        best_epoch: from 1.
-        num_epochs: that were trained.
-        metrics: all of val at the best epoch.
-        seconds: that the command took.
-    """
-
-    run_id: str
-    score_name: str
-    score: float
-    best_epoch: int
-    num_epochs: int
-    metrics: Mapping[str, float]
-    seconds: float
+from project.data.module import DataModule
+from project.data.splits import tell_duplicates
+from project.models.base import Model
+from project.reports.run import log_best, report
+from project.tracking.run import Run, check_same_data, data_name, find_run, name_of
+from project.training.callbacks import ShouldStop
+from project.training.devices import Devices, choose_devices, choose_precision, make_model
+from project.training.loop import fit
+from project.training.results import FitResult
 
 
 def train(
-    config: "Config",
+    config: Config,
     resume: str | None = None,
     tags: Mapping[str, str] | None = None,
     *,
-    data: "DataModule | None" = None,
-    watch: "Watch | None" = None,
-    brief: bool = False,
-) -> Result:
-    """Trains one model: checks, opens the run, fits, logs the best model and the figures.
+    should_stop: ShouldStop | None = None,
+    log_model: bool = True,
+) -> FitResult:
+    """Train a model and track the run in MLflow.
 
     Args:
-        config: of the run, from ``project.config.check.check``.
-        resume: id of an interrupted run of that config, to go on in.
-        tags: further tags of the run.
-        data: of that config, if they have been built already.
-        watch: asked after each epoch whether to end there; None prints a line instead.
-        brief: leave the model file and the figures out.
+        config: Config of the run.
+        resume: Id of an interrupted run of that config, to continue it.
+        tags: Additional tags of the run.
+        should_stop: Called after each epoch to decide whether to stop; None prints progress.
+        log_model: Whether to save the model file and the figures.
 
     Raises:
-        UserError: something doesn't fit; nothing was written.
-        Pruned: the watch ended the run.
-        TrainingError: the run FAILED.
-        Stopped: the run was KILLED, and can be resumed.
+        UserError: The config, the data and the devices don't fit together; nothing was written.
+        Pruned: ``should_stop`` ended the run.
+        TrainingError: The run FAILED.
+        Stopped: The run was KILLED; it can be resumed.
     """
-    from torch import get_num_threads
-
-    from project.config.build import build_data
-    from project.reports.run import log_best, report
-    from project.tracking.run import Run, check_same_data, find_run
-    from project.training.devices import choose_devices, make_model
-    from project.training.loop import fit
-
-    started = perf_counter()
     with stoppable():
         devices = choose_devices(config.trainer, config.data["batch_size"])
-        if data is None:
-            data = build_data(config)
-            warn_of_data(data)
+        data = build_data(config)
         data.check_devices(devices.count)
-        model = make_model(config, data)  # what doesn't fit is said before a run is opened
-        context: AbstractContextManager[Run]
-        if resume is None:
-            where = {"device": str(devices), "threads": str(get_num_threads())}
-            context = Run.begin(config, data, {**where, **(tags or {})})
-        else:
-            context = found = find_run(resume, "resume")
-            check_same_data(found, data)
-        with context as run:
+        model = make_model(config, data)
+        with _open_run(config, data, devices, resume, tags or {}) as run:
+            if should_stop is None:
+                warn_of_data(data)
+                say(_describe(config, data, model, devices, run))
             if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
-            fit(config, data, run, devices, watch)
-            best = log_best(run, model)
-            if not brief:
-                report(run, config, data, devices, best)
-    return Result(
-        run_id=run.id,
-        score_name=best.score_name,
-        score=best.score,
-        best_epoch=best.epoch,
-        num_epochs=best.num_epochs,
-        metrics=best.metrics,
-        seconds=perf_counter() - started,
+            result = fit(config, data, model, run, devices, should_stop)
+            log_best(run, result)
+            if log_model:
+                report(run, config, data, model, devices, result)
+    return result
+
+
+def _open_run(
+    config: Config, data: DataModule, devices: Devices, resume: str | None, tags: Mapping[str, str]
+) -> AbstractContextManager[Run]:
+    if resume is None:
+        hardware = {"device": str(devices), "threads": str(torch.get_num_threads())}
+        return Run.begin(config, data, {**hardware, **tags})
+    run = find_run(resume, "resume")
+    check_same_data(run, data)
+    return run
+
+
+def _describe(config: Config, data: DataModule, model: Model, devices: Devices, run: Run) -> str:
+    num_parameters = sum(each.numel() for each in model.parameters())
+    sizes = ", ".join(f"{name} {len(getattr(data.split, name)):,}" for name in data.fingerprints)
+    return (
+        f"{name_of(config.model)} with {num_parameters:,} parameters, "
+        f"{data_name(config.data)} ({sizes}), {devices}, "
+        f"{choose_precision(config.trainer, model, devices)}, run {run.id}"
     )
 
 
-def warn_of_data(data: "DataModule") -> None:
-    """Says on stderr what was left out, and how many samples are in two splits."""
-    from project.data.splits import tell_duplicates
-
+def warn_of_data(data: DataModule) -> None:
+    """Prints which samples were skipped, and how many are in two splits."""
     if data.left_out:
         name, reason = data.left_out[0]
         others = f" and {len(data.left_out) - 1} more" if len(data.left_out) > 1 else ""
-        print(f"note: {name}{others} left out: {reason}", file=sys.stderr)
+        say(f"note: {name}{others} left out: {reason}")
     for line in tell_duplicates(data.duplicates):
-        print(f"note: {line}", file=sys.stderr)
+        say(f"note: {line}")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Trains by the arguments of a command line and prints the result."""
-    from project.config.check import check
-    from project.config.compose import compose
-
-    resumes = [line.removeprefix("resume=") for line in arguments if line.startswith("resume=")]
-    overrides = [line for line in arguments if not line.startswith("resume=")]
-    config = _config_of(resumes[-1], overrides) if resumes else check(compose("train", overrides))
-    result = train(config, resumes[-1] if resumes else None)
+def show(result: FitResult) -> None:
+    """Prints the result of a run."""
     print(
         f"\nval/{result.score_name} {result.score:.4f} at epoch {result.best_epoch} of "
         f"{result.num_epochs}, {result.seconds:.0f} s\n"
@@ -150,35 +107,15 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def _config_of(run_id: str, overrides: Sequence[str]) -> "Config":
-    """The config of an interrupted run; overrides may repeat what it says, not change it."""
-    from project.config.check import check
-    from project.config.compose import compose
-    from project.tracking.run import find_run, name_of
-
-    run = find_run(run_id, "resume")
-    status = run.mlflow_run.info.status
-    if status == "FINISHED":
-        raise UserError(f"resume: {run_id}: it is {status}: expected a run that was interrupted")
-    config = run.config()
-    stored = config.flatten()
-    # Over the run's own groups: an override of one of their keys needn't name them.
-    groups = [f"{name}={name_of(getattr(config, name))}" for name in ("data", "model")]
-    given = check(compose("train", [*groups, *overrides])).flatten() if overrides else {}
-    for key in (line.partition("=")[0].lstrip("+~") for line in overrides):
-        for name, value in given.items():
-            if (name == key or name.startswith(f"{key}.")) and value != stored.get(name):
-                raise UserError(
-                    f"{name}: {value}: expected {stored.get(name)}, as the resumed run has it"
-                )
-    return config
+def main(arguments: Sequence[str]) -> None:
+    """Trains by the arguments of a command line and prints the result."""
+    resumes = [line.removeprefix("resume=") for line in arguments if line.startswith("resume=")]
+    overrides = [line for line in arguments if not line.startswith("resume=")]
+    show(train(**read_training(overrides, resumes[-1] if resumes else None)))
 
 
-def train_overrides(*overrides: str) -> Result:
+def train_overrides(*overrides: str) -> FitResult:
     """Trains by overrides such as ``model=cnn``; what ``project.train`` is in a notebook."""
-    from project.config.check import check
-    from project.config.compose import compose
-
     return train(check(compose("train", overrides)))
 
 

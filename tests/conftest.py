@@ -17,7 +17,8 @@ import project
 from project.config.build import read_samples
 from project.config.check import Config, check
 from project.config.compose import compose
-from project.train import Result, train
+from project.train import train
+from project.training.results import FitResult
 
 # Small enough to train in a second.
 TINY = ("model.width=8", "trainer.max_epochs=2", "data.limit_train=320")
@@ -63,11 +64,11 @@ def configure(*overrides: str) -> Config:
 
 
 @pytest.fixture(scope="session")
-def train_run() -> Callable[..., Result]:
+def train_run() -> Callable[..., FitResult]:
     """Trains by overrides, each distinct run once a session."""
-    done: dict[tuple[str, ...], Result] = {}
+    done: dict[tuple[str, ...], FitResult] = {}
 
-    def run(*overrides: str) -> Result:
+    def run(*overrides: str) -> FitResult:
         if overrides not in done:
             done[overrides] = train(configure(*overrides))
         return done[overrides]
@@ -76,12 +77,12 @@ def train_run() -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def digits_run(train_run: Callable[..., Result]) -> Result:
+def digits_run(train_run: Callable[..., FitResult]) -> FitResult:
     return train_run(*TINY)
 
 
 @pytest.fixture(scope="session")
-def diabetes_run(train_run: Callable[..., Result]) -> Result:
+def diabetes_run(train_run: Callable[..., FitResult]) -> FitResult:
     return train_run("data=diabetes", "trainer.max_epochs=3")
 
 

@@ -17,16 +17,17 @@ from project.data.source import Source
 from project.evaluate import evaluate, main
 from project.reports.run import load_best
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
+from project.training.results import FitResult
 
 
 @pytest.fixture(scope="module")
-def evaluated(train_run: Callable[..., Result]) -> Result:
+def evaluated(train_run: Callable[..., FitResult]) -> FitResult:
     """A run of a split that no other test opens."""
     return train_run(*TINY, "data.splits.seed=77")
 
 
-def test_metrics_and_interval_are_right_and_logged_to_the_same_run(evaluated: Result) -> None:
+def test_metrics_and_interval_are_right_and_logged_to_the_same_run(evaluated: FitResult) -> None:
     result = evaluate(evaluated.run_id)
     run = find_run(evaluated.run_id)
     config = run.config()
@@ -73,7 +74,7 @@ def test_openings_are_counted_over_all_runs_of_the_same_test_split() -> None:
 
 
 def test_an_opening_counts_even_if_the_evaluation_fails(
-    evaluated: Result, monkeypatch: pytest.MonkeyPatch
+    evaluated: FitResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = int(find_run(evaluated.run_id).mlflow_run.data.tags.get("test.openings", 0))
 
@@ -86,20 +87,20 @@ def test_an_opening_counts_even_if_the_evaluation_fails(
     assert int(find_run(evaluated.run_id).mlflow_run.data.tags["test.openings"]) == before + 1
 
 
-def test_regression_has_metrics_and_no_interval(diabetes_run: Result) -> None:
+def test_regression_has_metrics_and_no_interval(diabetes_run: FitResult) -> None:
     result = evaluate(diabetes_run.run_id)
     assert set(result.metrics) == {"loss", "rmse", "mae", "r2"}
     assert result.interval is None
 
 
-def test_training_opens_nothing(digits_run: Result) -> None:
+def test_training_opens_nothing(digits_run: FitResult) -> None:
     data = find_run(digits_run.run_id).mlflow_run.data
     assert not [key for key in data.metrics if key.startswith("test/")]
     assert "test.openings" not in data.tags
 
 
 def test_changed_data_are_refused_and_not_opened(
-    evaluated: Result, monkeypatch: pytest.MonkeyPatch
+    evaluated: FitResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed(image_size: int = 8) -> Source:
         source = digits(image_size)
@@ -143,7 +144,7 @@ def test_last_of_an_empty_store_and_an_unfinished_run_are_mistakes(own_store: Pa
 
 
 def test_the_command_prints_the_result(
-    evaluated: Result, capsys: pytest.CaptureFixture[str]
+    evaluated: FitResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([f"run={evaluated.run_id}"])
     printed = capsys.readouterr().out

@@ -1,7 +1,6 @@
 """What a run leaves behind when its training is over: the best model, its numbers and figures."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,87 +19,60 @@ from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetr
 from project.reports.data import look, to_json
 from project.tracking.run import Run, data_name
 from project.training.devices import Devices
+from project.training.results import FitResult
 
 NUM_SHOWN = 8
 NUM_REBUILT = 10
 MAX_HASHED = 10_000  # images up to which a run looks for near-duplicates: some tenths of a second
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best epoch of a run.
+def log_best(run: Run, result: FitResult) -> None:
+    """Logs the metrics of the best epoch as ``best/*``."""
+    best = {f"best/{name}": value for name, value in result.metrics.items()}
+    run.log_metrics(best, result.best_step)
+    run.set_tags({"best_epoch": result.best_epoch, "score": f"val/{result.score_name}"})
 
-    Attributes:
-        epoch: from 1.
-        step: the last of that epoch.
-        num_epochs: that were trained.
-        score_name: the metric on val that decides.
-        score: its value.
-        metrics: all of val.
+
+def report(
+    run: Run, config: Config, data: DataModule, model: Model, devices: Devices, result: FitResult
+) -> None:
+    """Logs the model of the best epoch, its figures and a summary of the data.
+
+    Args:
+        run: Run in MLflow.
+        config: Config of the run.
+        data: Data of the run.
+        model: Model of the run; gets the weights of the best epoch.
+        devices: Devices of the run.
+        result: Result of the training.
     """
-
-    epoch: int
-    step: int
-    num_epochs: int
-    score_name: str
-    score: float
-    metrics: dict[str, float]
-
-
-def report(run: Run, config: Config, data: DataModule, devices: Devices, best: Best) -> None:
-    """Logs the model of the best epoch and the figures."""
-    model = load_best(run, config, data.spec)
+    load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
-    run.log_figures(_figures(run, model, data, predictions, best))
+    run.log_figures(_figures(model, data, predictions, result))
     run.log_text(to_json(look(data, data_name(config.data), MAX_HASHED)), "data.json")
-    # Exported on the CPU: a pt2 model can't be moved to another device.
+    # Exported on the CPU, because a pt2 model can't be moved to another device.
+    predictor = Predictor(model.cpu().to(memory_format=torch.contiguous_format))
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
     contract = Contract.of(model).to_plain()
-    run.log_model(Predictor(model.cpu()), example, predictions[:num_examples], best.step, contract)
+    run.log_model(predictor, example, predictions[:num_examples], result.best_step, contract)
 
 
 def load_best(run: Run, config: Config, spec: Spec) -> Model:
-    """The model of the best epoch, in eval mode on the CPU; of the average weights if there are."""
+    """The model of the best epoch, on the CPU and in eval mode."""
     architecture = dict(config.model)
-    if "weights" in architecture:  # those of the checkpoint replace them
+    if "weights" in architecture:  # pretrained weights would be downloaded, only to be replaced
         architecture["weights"] = "none"
     model = build_model(config.model_copy(update={"model": architecture}), spec)
+    load_weights(run, model)
+    return model
+
+
+def load_weights(run: Run, model: Model) -> None:
+    """Gives a model the weights of the best epoch (their average, if the run has one)."""
     checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     model.load_state_dict(checkpoint["state_dict"])
-    return model.eval()
-
-
-def log_best(run: Run, model: Model) -> Best:
-    """Finds the epoch of the best checkpoint, and logs what was measured on val in it.
-
-    Args:
-        run: that has been trained.
-        model: of that run, for the names of its metrics; its weights don't matter.
-    """
-    best = find_best(run, model)
-    run.log_metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.step)
-    run.set_tags({"best_epoch": best.epoch, "score": f"val/{best.score_name}"})
-    return best
-
-
-def find_best(run: Run, model: Model) -> Best:
-    """The epoch of the best checkpoint, and what was measured on val in it."""
-    steps, scores = run.history(f"val/{model.task.score}")
-    checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    position = int(checkpoint["epoch"])  # from 0
-    metrics = {
-        str(name): float(run.history(f"val/{name}")[1][position])
-        for name in ("loss", *model.val_metrics.metrics.keys())
-    }
-    return Best(
-        epoch=position + 1,
-        step=int(steps[position]),
-        num_epochs=len(scores),
-        score_name=model.task.score,
-        score=float(scores[position]),
-        metrics=metrics,
-    )
+    model.eval()
 
 
 @torch.inference_mode()
@@ -127,15 +99,15 @@ def measure(
 
 
 def _figures(
-    run: Run, model: Model, data: DataModule, predictions: Array, best: Best
+    model: Model, data: DataModule, predictions: Array, result: FitResult
 ) -> Iterator[tuple[str, Figure]]:
-    # The loss of train as val measures it: what train/loss_epoch says includes dropout.
-    val_loss = run.history("val/loss")[1]
-    curves = {"loss": (val_loss - run.history("gap/loss")[1], val_loss)}
-    if best.score_name != "loss":
-        name = best.score_name
-        curves[name] = (run.history(f"train/{name}")[1], run.history(f"val/{name}")[1])
-    yield "learning_curves", training.learning_curves(curves, best.epoch)
+    history = {name: np.array(values) for name, values in result.history.items()}
+    # The training loss without dropout and augmentation, unlike train/loss_epoch.
+    curves = {"loss": (history["val/loss"] - history["gap/loss"], history["val/loss"])}
+    if result.score_name != "loss":
+        name = result.score_name
+        curves[name] = (history[f"train/{name}"], history[f"val/{name}"])
+    yield "learning_curves", training.learning_curves(curves, result.best_epoch)
     if data.augment is not None:
         shown = slice(0, NUM_SHOWN)
         before, indices = data.train.inputs[shown], data.train.indices[shown]

@@ -20,8 +20,8 @@ import torch
 from project.cli.command import start_importing
 from project.config.check import TrainerSettings
 from project.core.errors import UserError
-from project.train import Result
 from project.training.devices import Devices, choose_devices
+from project.training.results import FitResult
 
 MEMORY = 1.5e9  # bytes that a worker with a small network takes
 PATIENCE = 40  # seconds in which a worker that was asked to stop closes its run
@@ -63,7 +63,7 @@ class Outcome:
 
     status: Literal["complete", "pruned", "failed", "stopped", "lost"]
     reason: str = ""
-    result: Result | None = None
+    result: FitResult | None = None
     exit_code: int | None = None
     seconds: float = 0.0
     memory: int = 0
@@ -283,7 +283,7 @@ def _num_threads(num_workers: int) -> int:
 
 
 class _Ask:
-    """A watch that asks the pool's process; it can be sent to the first rank of several.
+    """A ``should_stop`` that asks the pool's process; it can be sent to the first rank of several.
 
     Args:
         connection: to the pool.
@@ -329,7 +329,6 @@ def _work(connection: Connection, environment: dict[str, str], num_threads: int)
 
 
 def _train(job: Job, connection: Connection) -> Outcome:
-    from project.config.build import build_data
     from project.config.check import check
     from project.core.errors import Pruned
     from project.core.signals import Stopped, stoppable
@@ -341,9 +340,11 @@ def _train(job: Job, connection: Connection) -> Outcome:
     try:
         with stoppable():
             config = check(job.config)
-            data = build_data(config)
-            watch = _Ask(connection) if job.is_watched else _keep_quiet
-            result = train(config, job.resume, job.tags, data=data, watch=watch, brief=job.brief)
+            should_stop = _Ask(connection) if job.is_watched else _keep_quiet
+            log_model = not job.brief
+            result = train(
+                config, job.resume, job.tags, should_stop=should_stop, log_model=log_model
+            )
     except Pruned as pruned:
         status, reason = "pruned", str(pruned)
     except Stopped as stopped:

@@ -6,7 +6,7 @@ import pytest
 
 from project.data.torchvision_sets import DEBIAN_FASHION_MNIST
 from project.tracking.run import find_run
-from project.train import Result
+from project.training.results import FitResult
 
 pytestmark = pytest.mark.skipif(
     not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is missing"
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.slow
-def test_a_short_run_on_all_images(train_run: Callable[..., Result]) -> None:
+def test_a_short_run_on_all_images(train_run: Callable[..., FitResult]) -> None:
     result = train_run(
         "data=fashion_mnist", "trainer.max_epochs=1", "model.width=8", "augment=none"
     )
@@ -24,7 +24,7 @@ def test_a_short_run_on_all_images(train_run: Callable[..., Result]) -> None:
     assert run.mlflow_run.data.tags["data"] == "fashion_mnist"
 
 
-def test_loader_workers_change_nothing(train_run: Callable[..., Result]) -> None:
+def test_loader_workers_change_nothing(train_run: Callable[..., FitResult]) -> None:
     small = ("data=fashion_mnist", "trainer.max_epochs=2", "model.width=8", "data.limit_train=1000")
     runs = [
         find_run(train_run(*small, f"data.num_workers={n}", "trainer.precision=32-true").run_id)
@@ -35,7 +35,7 @@ def test_loader_workers_change_nothing(train_run: Callable[..., Result]) -> None
 
 
 @pytest.mark.slow
-def test_the_default_precision_is_as_accurate_as_fp32(train_run: Callable[..., Result]) -> None:
+def test_the_default_precision_is_as_accurate_as_fp32(train_run: Callable[..., FitResult]) -> None:
     differences = []
     for seed in range(1, 4):
         overrides = ("data=fashion_mnist", "trainer.max_epochs=3", f"seed={seed}")

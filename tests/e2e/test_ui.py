@@ -15,7 +15,7 @@ import pytest
 from conftest import wait_until_it_answers
 
 import project
-from project.train import Result
+from project.training.results import FitResult
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def ui(digits_run: Result, free_port: int) -> Iterator[str]:
+def ui(digits_run: FitResult, free_port: int) -> Iterator[str]:
     """The address that the command prints, with the server behind it."""
     port = free_port
     with subprocess.Popen(
@@ -62,13 +62,15 @@ def page(ui: str, tmp_path: Path) -> Iterator[object]:
         browser.close()
 
 
-def test_the_printed_address_opens_on_the_training_runs(ui: str, page, digits_run: Result) -> None:  # type: ignore[no-untyped-def]
+def test_the_printed_address_opens_on_the_training_runs(
+    ui: str, page, digits_run: FitResult
+) -> None:  # type: ignore[no-untyped-def]
     page.goto(ui)
     page.get_by_text("cnn-digits").first.wait_for()
     assert page.get_by_text("training").count() > 0
 
 
-def test_a_run_shows_its_params_charts_and_artifacts(ui: str, page, digits_run: Result) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_shows_its_params_charts_and_artifacts(ui: str, page, digits_run: FitResult) -> None:  # type: ignore[no-untyped-def]
     base = re.sub(r"/runs\?.*", f"/runs/{digits_run.run_id}", ui)
     page.goto(base)
     page.get_by_text("optimizer.lr").first.wait_for()

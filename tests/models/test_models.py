@@ -15,7 +15,7 @@ from project.core.types import Spec
 from project.models.base import Model
 from project.models.contract import Predictor
 from project.models.tasks import Classifier, Reconstructor
-from project.train import Result
+from project.training.results import FitResult
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 SPECS = {
@@ -116,7 +116,7 @@ def test_every_argument_changes_what_is_built(name: str, argument: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_epochs_end_to_end(name: str, train_run: Callable[..., Result]) -> None:
+def test_two_epochs_end_to_end(name: str, train_run: Callable[..., FitResult]) -> None:
     overrides = [f"model={name}", *TINY.get(name, [])]
     if make(name, SPECS["8x8x1"]).needs != "image":
         overrides.append("data=diabetes")

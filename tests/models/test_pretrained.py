@@ -18,8 +18,9 @@ from project.core.signals import Stopped
 from project.models.pretrained import Pretrained
 from project.serving.files import predict
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
 from project.training.devices import make_model
+from project.training.results import FitResult
 
 NAME = "mobilenet_v3_small"
 SETTINGS = (
@@ -68,7 +69,7 @@ def own_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def result(weights: dict[str, Tensor]) -> Result:
+def result(weights: dict[str, Tensor]) -> FitResult:
     return train(configure(*PHASES))
 
 
@@ -93,7 +94,7 @@ def test_the_cached_weights_are_what_training_starts_from(weights: dict[str, Ten
 
 def test_first_the_head_alone_then_everything(weights: dict[str, Tensor]) -> None:
     config = configure(*SETTINGS, "trainer.max_epochs=1")
-    first = network_of(train(config, brief=True).run_id, "last.ckpt")
+    first = network_of(train(config, log_model=False).run_id, "last.ckpt")
     start = make_model(config, build_data(config)).state_dict()
     for name, value in first.items():
         if is_head(name):
@@ -101,12 +102,12 @@ def test_first_the_head_alone_then_everything(weights: dict[str, Tensor]) -> Non
         else:  # the statistics of batch norm too
             assert torch.equal(value, weights[name]), name
     config = configure(*SETTINGS, "trainer.max_epochs=2", "model.head_epochs=0")
-    both = network_of(train(config, brief=True).run_id, "last.ckpt")
+    both = network_of(train(config, log_model=False).run_id, "last.ckpt")
     moved = [n for n, value in both.items() if not torch.equal(value, weights.get(n, value))]
     assert len(moved) > 100
 
 
-def test_the_backbone_has_the_lower_rate(result: Result) -> None:
+def test_the_backbone_has_the_lower_rate(result: FitResult) -> None:
     config = configure(*SETTINGS, "optimizer.lr=0.01", "model.backbone_lr_factor=0.25")
     model = build_model(config, build_data(config).spec)
     optimizer = model.make_optimizer()
@@ -127,7 +128,7 @@ def test_without_weights_everything_is_trained_alike() -> None:
 
 # The watch comes before the checkpoint of its epoch: what is resumed has one epoch less.
 @pytest.mark.parametrize("epochs", [2, 3, 4])
-def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: Result) -> None:
+def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: FitResult) -> None:
     def stop(epoch: int, score: float) -> bool:
         if epoch == epochs:
             raise Stopped(15)
@@ -135,21 +136,21 @@ def test_a_run_stopped_in_either_phase_ends_the_same(epochs: int, result: Result
 
     config = configure(*PHASES)
     with pytest.raises(Stopped):
-        train(config, watch=stop, tags={"stopped": str(epochs)})
+        train(config, should_stop=stop, tags={"stopped": str(epochs)})
     client, experiment = find_run("last").client, find_run("last").experiment_id
     (stopped,) = client.search_runs([experiment], f"tags.stopped = '{epochs}'")
     checkpoint = find_run(stopped.info.run_id).last_checkpoint
     assert torch.load(checkpoint, weights_only=True)["epoch"] + 1 == epochs - 1
-    again = train(config, stopped.info.run_id, brief=True)
+    again = train(config, stopped.info.run_id, log_model=False)
     whole, resumed = (network_of(run, "last.ckpt") for run in (result.run_id, again.run_id))
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
 
 
 @pytest.mark.slow
-def test_two_processes_train_in_two_phases(weights: dict[str, Tensor], result: Result) -> None:
+def test_two_processes_train_in_two_phases(weights: dict[str, Tensor], result: FitResult) -> None:
     devices = ("trainer.devices=2", "trainer.accelerator=cpu")
-    run_id = train(configure(*PHASES, *devices), brief=True).run_id
+    run_id = train(configure(*PHASES, *devices), log_model=False).run_id
     # In the second phase each process has batch norms over its own half of a batch.
     for key, number in (("train/loss", 4), ("train/grad_norm", 4), ("val/loss", 2)):
         one, two = (find_run(each).history(key)[1][:number] for each in (result.run_id, run_id))
@@ -162,7 +163,7 @@ def test_two_processes_train_in_two_phases(weights: dict[str, Tensor], result: R
 
 
 def test_a_trained_model_needs_the_cache_no_more(
-    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
 

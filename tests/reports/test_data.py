@@ -19,7 +19,7 @@ from project.data.images.similar import MIN_BITS, MIN_SIZE, find_near, hash_imag
 from project.data.splits import hash_samples
 from project.reports.data import figures, look, main
 from project.tracking.run import find_run
-from project.train import Result
+from project.training.results import FitResult
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,9 @@ def test_a_table_s_columns_are_described_by_train_alone(
     assert written["fingerprint"] == data.fingerprint
 
 
-def test_the_summary_goes_to_the_run(digits_run: Result, train_run: Callable[..., Result]) -> None:
+def test_the_summary_goes_to_the_run(
+    digits_run: FitResult, train_run: Callable[..., FitResult]
+) -> None:
     run = find_run(digits_run.run_id)
     artifacts = {file.path for file in run.client.list_artifacts(run.id)}
     assert "data.json" in artifacts

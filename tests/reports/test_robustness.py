@@ -13,7 +13,7 @@ from project.evaluate import evaluate_robustness
 from project.reports.robustness import CORRUPTIONS, area_under, corrupt, measure_robustness
 from project.reports.run import load_best
 from project.tracking.run import find_run
-from project.train import Result
+from project.training.results import FitResult
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(60, 180, (12, 16, 16, 1)).astype(np.uint8)
@@ -59,7 +59,7 @@ def test_the_area_is_the_mean_accuracy_over_the_range() -> None:
 
 
 def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
-    train_run: Callable[..., Result],
+    train_run: Callable[..., FitResult],
 ) -> None:
     result = train_run(*TINY, "data.splits.seed=79")
     found = evaluate_robustness(result.run_id)
@@ -91,6 +91,6 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
     assert {"figures/robustness.png", "figures/reliability.png"} <= figures
 
 
-def test_only_classifiers_of_images_can_be_measured(diabetes_run: Result) -> None:
+def test_only_classifiers_of_images_can_be_measured(diabetes_run: FitResult) -> None:
     with pytest.raises(UserError, match=r"^robustness: true: .*is not an image classifier"):
         evaluate_robustness(diabetes_run.run_id)

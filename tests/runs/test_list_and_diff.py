@@ -13,7 +13,8 @@ from project.runs.list import ID_LENGTH, main, say_seconds
 from project.tracking.group import create_parent, opened
 from project.tracking.listing import list_runs
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
+from project.training.results import FitResult
 
 
 def test_an_empty_store_says_what_to_do(
@@ -28,7 +29,7 @@ def test_the_latest_runs_come_first_with_what_became_of_them(
 ) -> None:
     parent = create_parent("a study", {})
     with opened(parent):
-        first = train(configure(*TINY), tags={"mlflow.parentRunId": parent.id}, brief=True)
+        first = train(configure(*TINY), tags={"mlflow.parentRunId": parent.id}, log_model=False)
     second = train(configure("data=diabetes", "trainer.max_epochs=2"))
     with pytest.raises(TrainingError):
         train(configure("data=diabetes", "optimizer.lr=1e9", "trainer.max_epochs=9"))
@@ -48,7 +49,7 @@ def test_the_latest_runs_come_first_with_what_became_of_them(
     assert "cnn-digits of a study" in lines[3]
 
 
-def test_the_beginning_of_an_id_is_enough(digits_run: Result, diabetes_run: Result) -> None:
+def test_the_beginning_of_an_id_is_enough(digits_run: FitResult, diabetes_run: FitResult) -> None:
     assert find_run(digits_run.run_id[:ID_LENGTH]).id == digits_run.run_id
     with pytest.raises(UserError, match="there is no such run"):
         find_run("0123456789abcdef")
@@ -64,7 +65,7 @@ def test_durations_as_people_say_them(seconds: float, text: str) -> None:
 
 
 def test_only_what_differs_is_said(
-    train_run: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+    train_run: Callable[..., FitResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = train_run(*TINY)
     second = train_run(*TINY, "optimizer.lr=0.01", "data.splits.seed=3")
@@ -87,7 +88,7 @@ def test_only_what_differs_is_said(
 
 
 def test_equal_runs_are_said_to_be_equal(
-    digits_run: Result, capsys: pytest.CaptureFixture[str]
+    digits_run: FitResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = train(configure(*TINY))
     assert diff(digits_run.run_id, again.run_id).is_empty
@@ -95,8 +96,8 @@ def test_equal_runs_are_said_to_be_equal(
     assert "the same config, code, packages, data and metrics" in capsys.readouterr().out
 
 
-def test_a_run_of_older_code_is_compared_by_what_it_logged(digits_run: Result) -> None:
-    again = train(configure(*TINY), brief=True)
+def test_a_run_of_older_code_is_compared_by_what_it_logged(digits_run: FitResult) -> None:
+    again = train(configure(*TINY), log_model=False)
     run = find_run(again.run_id)
     stored = run.stored_config()
     stored["trainer"]["forgotten"] = 3
@@ -127,7 +128,7 @@ def test_a_diff_is_told_apart_by_file() -> None:
         (["last", "none"], "runs: none: there is no such run"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], message: str, digits_run: Result) -> None:
+def test_a_mistake_is_one_line(arguments: list[str], message: str, digits_run: FitResult) -> None:
     with pytest.raises(UserError) as caught:
         show_difference(arguments)
     assert str(caught.value).startswith(message)

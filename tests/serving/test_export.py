@@ -24,11 +24,12 @@ from project.serving import export as module
 from project.serving.export import export, main
 from project.tracking.registry import register
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
+from project.training.results import FitResult
 
 
 @pytest.fixture(scope="module")
-def wine_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def wine_run(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     wine = load_wine(as_frame=True)
     frame = wine.frame.assign(target=wine.target_names[wine.target])
     frame["tone"] = np.where(frame["hue"] > 1, "high", "low")
@@ -59,7 +60,7 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", [*RUNS, "rows"])
 def test_onnx_gives_the_same_without_this_project(
-    kind: str, train_run: Callable[..., Result], wine_run: Result, tmp_path: Path
+    kind: str, train_run: Callable[..., FitResult], wine_run: FitResult, tmp_path: Path
 ) -> None:
     run_id = wine_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "onnx", str(tmp_path / "out"))
@@ -88,7 +89,7 @@ assert not {"project", "lightning", "torchvision", "mlflow"} & set(sys.modules)
 
 @pytest.mark.parametrize("kind", ["images", "rows"])
 def test_pt2_gives_the_same_in_a_process_that_has_torch_alone(
-    kind: str, train_run: Callable[..., Result], wine_run: Result, tmp_path: Path
+    kind: str, train_run: Callable[..., FitResult], wine_run: FitResult, tmp_path: Path
 ) -> None:
     run_id = wine_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "pt2", str(tmp_path / "out"))
@@ -103,7 +104,7 @@ def test_pt2_gives_the_same_in_a_process_that_has_torch_alone(
 
 
 def test_a_graph_that_differs_is_not_written(
-    digits_run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits_run: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = module.onnx_session
 
@@ -117,7 +118,7 @@ def test_a_graph_that_differs_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Result]) -> None:
+def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., FitResult]) -> None:
     result = train_run(*TINY, "data.splits.seed=31")
     run = find_run(result.run_id)
     data = build_data(run.config())
@@ -147,7 +148,7 @@ def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Res
     }
 
 
-def test_the_card_s_code_runs(wine_run: Result, tmp_path: Path) -> None:
+def test_the_card_s_code_runs(wine_run: FitResult, tmp_path: Path) -> None:
     folder = export(wine_run.run_id, "onnx", str(tmp_path)).folder
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "card.md").read_text(), re.S)
     inputs, expected = answers_of(wine_run.run_id)
@@ -160,7 +161,7 @@ def test_the_card_s_code_runs(wine_run: Result, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_error_of_values_has_an_interval(diabetes_run: Result, tmp_path: Path) -> None:
+def test_the_error_of_values_has_an_interval(diabetes_run: FitResult, tmp_path: Path) -> None:
     text = (export(diabetes_run.run_id, "onnx", str(tmp_path)).folder / "card.md").read_text()
     assert len(re.findall(r"^\| val/\w+ \| \S+ \| \S+ to \S+ \|$", text, re.M)) == 4
     found = re.findall(r"\| val/rmse \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text)
@@ -170,7 +171,7 @@ def test_the_error_of_values_has_an_interval(diabetes_run: Result, tmp_path: Pat
 
 
 def test_the_card_of_an_autoencoder_speaks_of_images(
-    tmp_path: Path, train_run: Callable[..., Result]
+    tmp_path: Path, train_run: Callable[..., FitResult]
 ) -> None:
     result = train_run(*RUNS["reconstructions"])
     text = (export(result.run_id, "pt2", str(tmp_path)).folder / "card.md").read_text()
@@ -184,7 +185,7 @@ def test_the_card_of_an_autoencoder_speaks_of_images(
 
 
 def test_the_card_counts_what_other_runs_have_opened(
-    tmp_path: Path, train_run: Callable[..., Result]
+    tmp_path: Path, train_run: Callable[..., FitResult]
 ) -> None:
     first, second = (train_run(*TINY, "data.splits.seed=32", f"seed={n}") for n in (1, 2))
     evaluate(first.run_id)
@@ -192,7 +193,7 @@ def test_the_card_counts_what_other_runs_have_opened(
     assert "The test split has been opened 1 times, by all runs together." in text
 
 
-def test_a_registered_name_is_exported(digits_run: Result, tmp_path: Path) -> None:
+def test_a_registered_name_is_exported(digits_run: FitResult, tmp_path: Path) -> None:
     registration = register(find_run(digits_run.run_id), "accuracy", "max")
     for version in (registration.version, "latest"):
         exported = export(f"models:/{registration.name}/{version}", output=str(tmp_path / version))
@@ -210,7 +211,7 @@ def test_a_registered_name_is_exported(digits_run: Result, tmp_path: Path) -> No
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
-    arguments: list[str], message: str, digits_run: Result
+    arguments: list[str], message: str, digits_run: FitResult
 ) -> None:
     with pytest.raises(UserError) as caught:
         main(arguments)

@@ -38,7 +38,8 @@ from project.serving.serve import main as serve
 from project.serving.server import make_app
 from project.tracking.registry import register
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
+from project.training.results import FitResult
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+def images_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
         return train(
@@ -78,12 +79,12 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table_run(wine: Path) -> Result:
+def table_run(wine: Path) -> FitResult:
     overrides = ("data=table", f"data.file={wine}", "data.target=target", "trainer.max_epochs=20")
     return train(configure(*overrides))
 
 
-def test_images_are_predicted_as_the_network_does(images_run: Result, folder: Path) -> None:
+def test_images_are_predicted_as_the_network_does(images_run: FitResult, folder: Path) -> None:
     answers = predict(images_run.run_id, str(folder))
     run = find_run(images_run.run_id)
     assert len(answers) == 60
@@ -107,7 +108,7 @@ def _spec(run_id: str) -> Any:
         return build_data(find_run(run_id).config()).spec
 
 
-def test_top_k_gives_the_likeliest_classes_in_order(images_run: Result, folder: Path) -> None:
+def test_top_k_gives_the_likeliest_classes_in_order(images_run: FitResult, folder: Path) -> None:
     every, two = predict(images_run.run_id, str(folder)), predict(images_run.run_id, str(folder), 2)
     columns = ["file", "prediction", "probability", "prediction_2", "probability_2"]
     assert list(two.columns) == columns
@@ -117,7 +118,7 @@ def test_top_k_gives_the_likeliest_classes_in_order(images_run: Result, folder: 
 
 
 def test_what_cannot_be_read_is_listed_not_fatal(
-    images_run: Result, folder: Path, tmp_path: Path
+    images_run: FitResult, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty é.png").write_bytes(b"")
     (tmp_path / 'no "image".jpg').write_text("text")
@@ -139,7 +140,7 @@ def test_what_cannot_be_read_is_listed_not_fatal(
 
 
 def test_a_registered_model_is_enough(
-    images_run: Result, folder: Path, tmp_path: Path, own_store: Path
+    images_run: FitResult, folder: Path, tmp_path: Path, own_store: Path
 ) -> None:
     """Only the store's database and the model's files: no training data, cache or checkpoint."""
     pictures = write_classes(tmp_path / "gone", 14, seed=3)
@@ -163,7 +164,7 @@ def test_a_registered_model_is_enough(
         pd.testing.assert_frame_equal(predict(name, str(folder)), before)
 
 
-def test_rows_are_predicted_as_the_network_does(table_run: Result, wine: Path) -> None:
+def test_rows_are_predicted_as_the_network_does(table_run: FitResult, wine: Path) -> None:
     answers = predict(table_run.run_id, str(wine))
     frame = pd.read_csv(wine)
     assert (answers["prediction"] == frame["target"]).mean() > 0.9
@@ -178,7 +179,7 @@ def test_rows_are_predicted_as_the_network_does(table_run: Result, wine: Path) -
 
 
 def test_rows_with_gaps_unseen_categories_and_words(
-    table_run: Result, wine: Path, tmp_path: Path
+    table_run: FitResult, wine: Path, tmp_path: Path
 ) -> None:
     frame = pd.read_csv(wine).head(5).astype({"ash": object})
     frame.loc[1, "tone"] = "middling"
@@ -198,7 +199,7 @@ def test_rows_with_gaps_unseen_categories_and_words(
 
 
 @pytest.fixture(scope="module")
-def codes_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def codes_run(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     """Categories that look like numbers and truths, beside others."""
     random = np.random.default_rng(0)
     kinds = {
@@ -219,7 +220,9 @@ KNOWN = "area,code,zip,flag,both\n100,1,007,true,True\n90,2,008,false,False\n"
 ODD = KNOWN + "80,x,A12,maybe,True\n70,,A12,maybe,True\n"
 
 
-def test_a_row_is_answered_alike_whatever_is_around_it(codes_run: Result, tmp_path: Path) -> None:
+def test_a_row_is_answered_alike_whatever_is_around_it(
+    codes_run: FitResult, tmp_path: Path
+) -> None:
     (tmp_path / "odd.csv").write_text(ODD)
     (tmp_path / "known.csv").write_text(KNOWN)
     (tmp_path / "one.csv").write_text("".join(KNOWN.splitlines(keepends=True)[:2]))
@@ -250,7 +253,7 @@ def test_a_row_is_answered_alike_whatever_is_around_it(codes_run: Result, tmp_pa
     ],
 )
 def test_what_is_no_number_is_not_predicted(
-    area: str, note: str, codes_run: Result, tmp_path: Path
+    area: str, note: str, codes_run: FitResult, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text(f"{KNOWN}{area},1,007,true,True\n")
     answers = predict(codes_run.run_id, str(tmp_path / "a.csv"))
@@ -258,7 +261,7 @@ def test_what_is_no_number_is_not_predicted(
     assert answers.get("note", pd.Series([""] * 3)).tolist() == ["", "", note]
 
 
-def test_dates_are_no_numbers(codes_run: Result, tmp_path: Path) -> None:
+def test_dates_are_no_numbers(codes_run: FitResult, tmp_path: Path) -> None:
     frame = pd.read_csv(io.StringIO(KNOWN), dtype=str)
     frame["area"] = pd.to_datetime(["2020-01-01", None])
     frame.to_parquet(tmp_path / "a.parquet")
@@ -266,7 +269,7 @@ def test_dates_are_no_numbers(codes_run: Result, tmp_path: Path) -> None:
     assert answers["note"].tolist() == ["area: '2020-01-01' is no number", ""]
 
 
-def test_values_are_predicted_in_their_unit(diabetes_run: Result, tmp_path: Path) -> None:
+def test_values_are_predicted_in_their_unit(diabetes_run: FitResult, tmp_path: Path) -> None:
     features, target = load_diabetes(scaled=False, return_X_y=True, as_frame=True)
     features.to_csv(tmp_path / "patients.csv", index=False)
     answers = predict(diabetes_run.run_id, str(tmp_path / "patients.csv"))
@@ -281,7 +284,7 @@ def test_values_are_predicted_in_their_unit(diabetes_run: Result, tmp_path: Path
 
 
 def test_an_autoencoder_says_how_well_it_can_draw(
-    train_run: Callable[..., Result], folder: Path
+    train_run: Callable[..., FitResult], folder: Path
 ) -> None:
     run = train_run("model=autoencoder", "trainer.max_epochs=1", "data.limit_train=320")
     answers = predict(run.run_id, str(folder))
@@ -289,7 +292,7 @@ def test_an_autoencoder_says_how_well_it_can_draw(
     assert answers["error"].between(0, 1).all()
 
 
-def test_the_contract_survives_json(table_run: Result) -> None:
+def test_the_contract_survives_json(table_run: FitResult) -> None:
     contract = load_scorer(table_run.run_id).contract
     plain = json.loads(json.dumps(contract.to_plain()))
     assert Contract.from_plain(plain) == contract
@@ -297,7 +300,7 @@ def test_the_contract_survives_json(table_run: Result) -> None:
 
 
 def test_the_command_writes_csv_or_parquet_and_shows_a_table(
-    images_run: Result, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images_run: FitResult, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
         path = tmp_path / "new folder" / f"answers{suffix}"
@@ -348,9 +351,9 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_mistake_is_answered_in_one_line(
     name: str,
-    images_run: Result,
-    table_run: Result,
-    diabetes_run: Result,
+    images_run: FitResult,
+    table_run: FitResult,
+    diabetes_run: FitResult,
     folder: Path,
     wine: Path,
     tmp_path: Path,
@@ -375,8 +378,8 @@ def test_a_mistake_is_answered_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_trial_of_a_sweep_has_no_model(train_run: Callable[..., Result]) -> None:
-    brief = train(configure("model.width=8", "trainer.max_epochs=1"), brief=True)
+def test_a_trial_of_a_sweep_has_no_model(train_run: Callable[..., FitResult]) -> None:
+    brief = train(configure("model.width=8", "trainer.max_epochs=1"), log_model=False)
     with pytest.raises(UserError, match="it has saved no model, it is FINISHED: expected"):
         predict(brief.run_id, "anything")
 
@@ -419,7 +422,7 @@ def served(run_id: str, port: int) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def images_server(images_run: Result, free_port: int) -> Iterator[Client]:
+def images_server(images_run: FitResult, free_port: int) -> Iterator[Client]:
     yield from served(images_run.run_id, free_port)
 
 
@@ -431,7 +434,7 @@ def read_pictures(folder: Path, count: int) -> tuple[list[Path], list[str], list
 
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_the_server_answers_as_predict_does(
-    count: int, images_server: Client, images_run: Result, folder: Path
+    count: int, images_server: Client, images_run: FitResult, folder: Path
 ) -> None:
     expected = predict(images_run.run_id, str(folder)).head(count).drop(columns="file")
     _, encoded, arrays = read_pictures(folder, count)
@@ -519,7 +522,7 @@ def served_here(run_id: str) -> Iterator[Client]:
         thread.join(20)
 
 
-def test_the_server_answers_csv_as_predict_does(codes_run: Result, tmp_path: Path) -> None:
+def test_the_server_answers_csv_as_predict_does(codes_run: FitResult, tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text(ODD)
     expected = predict(codes_run.run_id, str(tmp_path / "odd.csv"))
     with served_here(codes_run.run_id) as client:
@@ -541,7 +544,7 @@ def test_the_server_answers_csv_as_predict_does(codes_run: Result, tmp_path: Pat
             assert message in answer
 
 
-def test_the_server_takes_tables(table_run: Result, wine: Path) -> None:
+def test_the_server_takes_tables(table_run: FitResult, wine: Path) -> None:
     frame = pd.read_csv(wine).drop(columns="target").head(20)
     expected = predict(table_run.run_id, str(wine)).head(20).drop(columns="row")
     plain = json.loads(frame.to_json(orient="records"))

@@ -20,12 +20,13 @@ from mlflow import MlflowClient
 import project
 from project.config.build import build_data
 from project.core.errors import UserError
-from project.reports.run import find_best, load_best, measure
+from project.reports.run import load_best, measure
 from project.tracking import lineage
 from project.tracking.run import Run, find_run, use_tracking_uri
 from project.tracking.store import open_store, tracking_uri
-from project.train import Result, train
+from project.train import train
 from project.training.devices import Devices
+from project.training.results import FitResult
 
 
 def artifacts(run: Run, folder: str = "") -> set[str]:
@@ -35,7 +36,7 @@ def artifacts(run: Run, folder: str = "") -> set[str]:
     return found
 
 
-def test_params_are_the_whole_config_and_config_yaml_gives_it_back(digits_run: Result) -> None:
+def test_params_are_the_whole_config_and_config_yaml_gives_it_back(digits_run: FitResult) -> None:
     run = find_run(digits_run.run_id)
     data = run.mlflow_run.data
     assert data.params["optimizer.lr"] == "0.002"
@@ -49,7 +50,7 @@ def test_params_are_the_whole_config_and_config_yaml_gives_it_back(digits_run: R
     assert yaml.safe_load(Path(path).read_text())["model"]["width"] == 8
 
 
-def test_tags_name_model_data_split_code_and_device(digits_run: Result) -> None:
+def test_tags_name_model_data_split_code_and_device(digits_run: FitResult) -> None:
     tags = find_run(digits_run.run_id).mlflow_run.data.tags
     data = build_data(configure(*TINY))
     assert tags["model"] == "cnn"
@@ -61,7 +62,7 @@ def test_tags_name_model_data_split_code_and_device(digits_run: Result) -> None:
     assert tags["score"] == "val/accuracy"
 
 
-def test_metrics_by_step_and_by_epoch(digits_run: Result) -> None:
+def test_metrics_by_step_and_by_epoch(digits_run: FitResult) -> None:
     run = find_run(digits_run.run_id)
     for key in ("train/loss", "train/lr", "train/grad_norm"):  # 320 samples: 5 steps an epoch
         steps, values = run.history(key)
@@ -84,7 +85,7 @@ def test_metrics_by_step_and_by_epoch(digits_run: Result) -> None:
     assert "train/penalty" not in run.mlflow_run.data.metrics
 
 
-def test_a_penalty_is_logged_apart_from_the_data_loss(train_run: Callable[..., Result]) -> None:
+def test_a_penalty_is_logged_apart_from_the_data_loss(train_run: Callable[..., FitResult]) -> None:
     plain = find_run(train_run(*TINY, "trainer.precision=32-true").run_id)
     penalised = find_run(train_run(*TINY, "trainer.precision=32-true", "penalty=elastic").run_id)
     assert penalised.history("train/penalty")[1].min() > 0
@@ -93,20 +94,21 @@ def test_a_penalty_is_logged_apart_from_the_data_loss(train_run: Callable[..., R
 
 
 def test_the_gap_is_measured_without_augmentation_on_as_many_samples_as_val(
-    digits_run: Result,
+    digits_run: FitResult,
 ) -> None:
     run = find_run(digits_run.run_id)
     config = run.config()
     data = build_data(config)
     assert len(data.train_subset) == len(data.val)
     model = load_best(run, config, data.spec)
-    best = find_best(run, model)
     _, subset = data.val_dataloader()
     metrics, _ = measure(model, subset, torch.device("cpu"))
-    assert metrics["accuracy"] == pytest.approx(run.history("train/accuracy")[1][best.epoch - 1])
+    assert metrics["accuracy"] == pytest.approx(
+        run.history("train/accuracy")[1][digits_run.best_epoch - 1]
+    )
 
 
-def test_the_best_checkpoint_has_the_score_that_was_logged(digits_run: Result) -> None:
+def test_the_best_checkpoint_has_the_score_that_was_logged(digits_run: FitResult) -> None:
     run = find_run(digits_run.run_id)
     config = run.config()
     data = build_data(config)
@@ -118,7 +120,7 @@ def test_the_best_checkpoint_has_the_score_that_was_logged(digits_run: Result) -
     assert metrics["loss"] == pytest.approx(run.mlflow_run.data.metrics["best/loss"], rel=1e-4)
 
 
-def test_artifacts(digits_run: Result, diabetes_run: Result) -> None:
+def test_artifacts(digits_run: FitResult, diabetes_run: FitResult) -> None:
     files = artifacts(find_run(digits_run.run_id))
     assert {"config.yaml", "command.txt", "requirements.txt", "split.json"} <= files
     names = ("learning_curves", "augmentation", "confusion_matrix", "worst_mistakes")
@@ -127,7 +129,7 @@ def test_artifacts(digits_run: Result, diabetes_run: Result) -> None:
     assert {f"figures/{n}.png" for n in names} <= artifacts(find_run(diabetes_run.run_id))
 
 
-def test_the_split_is_saved_with_its_fingerprint(digits_run: Result) -> None:
+def test_the_split_is_saved_with_its_fingerprint(digits_run: FitResult) -> None:
     run = find_run(digits_run.run_id)
     uri = f"runs:/{run.id}/split.json"
     path = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking_uri()))
@@ -138,7 +140,7 @@ def test_the_split_is_saved_with_its_fingerprint(digits_run: Result) -> None:
     assert split["test"] == data.split.test.tolist()
 
 
-def test_inputs_have_digests_and_sizes(digits_run: Result) -> None:
+def test_inputs_have_digests_and_sizes(digits_run: FitResult) -> None:
     inputs = find_run(digits_run.run_id).mlflow_run.inputs.dataset_inputs
     data = build_data(configure(*TINY))
     by_context = {i.tags[0].value: i.dataset for i in inputs}
@@ -153,7 +155,7 @@ def test_inputs_have_digests_and_sizes(digits_run: Result) -> None:
 def test_the_logged_model_takes_raw_inputs_in_any_batch_size(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    result: Result = request.getfixturevalue(kind)
+    result: FitResult = request.getfixturevalue(kind)
     run = find_run(result.run_id)
     config = run.config()
     data = build_data(config)
@@ -177,7 +179,9 @@ def test_the_logged_model_takes_raw_inputs_in_any_batch_size(
     assert list(folder.glob("input_example*"))
 
 
-def test_the_logged_model_needs_nothing_of_this_project(digits_run: Result, tmp_path: Path) -> None:
+def test_the_logged_model_needs_nothing_of_this_project(
+    digits_run: FitResult, tmp_path: Path
+) -> None:
     run = find_run(digits_run.run_id)
     (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.id}'")
     (path,) = Path(logged.artifact_location.removeprefix("file://")).rglob("*.pt2")
@@ -254,7 +258,7 @@ def test_a_folder_that_can_not_be_written_is_one_line(own_store: Path, name: str
     assert not (own_store / "mlflow.db").exists()
 
 
-def test_system_metrics_are_there_even_for_a_short_run(digits_run: Result) -> None:
+def test_system_metrics_are_there_even_for_a_short_run(digits_run: FitResult) -> None:
     metrics = find_run(digits_run.run_id).mlflow_run.data.metrics
     assert "system/cpu_utilization_percentage" in metrics
 

@@ -16,8 +16,9 @@ import project
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.tracking.run import find_run
-from project.train import Result, train
+from project.train import train
 from project.training.devices import choose_devices, choose_precision, make_model
+from project.training.results import FitResult
 
 # 179 samples of val can't be divided by two; dropout and augmentation are on.
 SETTINGS = (
@@ -31,13 +32,13 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def pair(train_run: Callable[..., Result]) -> tuple[Result, Result]:
+def pair(train_run: Callable[..., FitResult]) -> tuple[FitResult, FitResult]:
     return train_run(*SETTINGS, "trainer.devices=1"), train_run(
         *SETTINGS, "trainer.devices=2", "trainer.accelerator=cpu"
     )
 
 
-def test_two_processes_log_one_run_equal_to_that_of_one(pair: tuple[Result, Result]) -> None:
+def test_two_processes_log_one_run_equal_to_that_of_one(pair: tuple[FitResult, FitResult]) -> None:
     one, two = (find_run(result.run_id) for result in pair)
     assert len(build_data(one.config()).val) == 179
     assert two.mlflow_run.info.status == "FINISHED"
@@ -60,7 +61,7 @@ def find_runs_of(run_id: str) -> list[str]:
     return [f.info.run_id for f in devices if f.info.start_time <= run.mlflow_run.info.end_time]
 
 
-def test_the_weights_of_both_are_equal(pair: tuple[Result, Result]) -> None:
+def test_the_weights_of_both_are_equal(pair: tuple[FitResult, FitResult]) -> None:
     one, two = (
         torch.load(find_run(result.run_id).last_checkpoint, weights_only=True)["state_dict"]
         for result in pair
@@ -147,7 +148,7 @@ def test_convolutions_are_laid_out_channels_last() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_taken_where_there_is_one(train_run: Callable[..., Result]) -> None:
+def test_a_gpu_is_taken_where_there_is_one(train_run: Callable[..., FitResult]) -> None:
     assert choose_devices(configure().trainer).accelerator == "gpu"
     result = train_run(*TINY, "trainer.devices=1", "trainer.accelerator=gpu")
     assert result.score > 0.2

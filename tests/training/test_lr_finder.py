@@ -32,7 +32,7 @@ def test_the_suggested_rate_trains_better_than_much_lower_and_higher_ones(
     losses = []
     for factor in (1, 1e-3, 30):
         rate = f"optimizer.lr={suggested * factor}"
-        result = train(configure(*overrides, "trainer.max_epochs=3", rate), brief=True)
+        result = train(configure(*overrides, "trainer.max_epochs=3", rate), log_model=False)
         losses.append(result.metrics["loss"])
     assert losses[0] < 0.8 * min(losses[1:])
 
