@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
 from rich.console import Console
 from rich.table import Table
 
@@ -17,21 +16,20 @@ from project.config.signatures import REQUIRED, Parameter, read_signature
 from project.core.types import ModelId, RunId
 
 CONF = ROOT / "conf"
-NAMES = {RunId: "run", ModelId: "model"}
-RUN_TIME = ("read", "augment", "spec", "optimizer", "num_steps")
-BOUNDS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
+RUN_TIME = ("read", "augment", "spec", "optimizer", "num_steps")  # never given by a config
+NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true|false"}
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 Row = tuple[str, str, str, str]  # key, type and range, default, description
 
 
 def list_commands() -> str:
     """All commands with their purposes."""
     rows = [(name, each.signature.summary) for name, each in COMMANDS.items()]
-    head = "python -m project <command> [key=value ...] [--json] [--help]"
-    return f"{head}\n\n{_lay_out(rows)}"
+    return f"python -m project <command> [key=value ...] [--json] [--help]\n\n{_lay_out(rows)}"
 
 
 def describe(name: str, words: Sequence[str]) -> str:
-    """Help of one command; config keys are those of the options that the words choose."""
+    """Help of one command; its config keys are those of the options that the words choose."""
     command = COMMANDS[name]
     parts = [f"python -m project {name} [key=value ...] [--json]", command.signature.summary]
     if command.parameters:
@@ -40,116 +38,104 @@ def describe(name: str, words: Sequence[str]) -> str:
     if command.reader:
         chosen = _choose_options(words)
         options = " ".join(f"{group}={option}" for group, option in chosen.items())
-        keys = [*_config_keys(chosen), *_settings_keys(name, command.settings)]
+        groups = [(each, ", ".join(_options(each))) for each in sorted(_options("."))]
+        keys = [*_config_keys(chosen), *_rows(name, command.settings)]
         parts.append(f"Config keys with {options}:\n{_lay_out(keys)}")
-        parts.append(f"Groups and their options:\n{_lay_out(list(_groups().items()))}")
+        parts.append(f"Groups and their options:\n{_lay_out(groups)}")
     parts.append(f"Example:\n  python -m project {name} {command.example}")
     return "\n\n".join(parts)
 
 
-def _groups() -> dict[str, str]:
-    folders = sorted(each for each in CONF.iterdir() if each.is_dir())
-    return {
-        each.name: ", ".join(sorted(file.stem for file in each.glob("*.yaml"))) for each in folders
-    }
+def _options(group: str) -> list[str]:
+    """The options of a group; the groups themselves for ``.``."""
+    pattern = "*/" if group == "." else "*.yaml"
+    return sorted(path.stem for path in (CONF / group).glob(pattern))
 
 
 def _choose_options(words: Sequence[str]) -> dict[str, str]:
-    """The option of each group: of the words, else of the chosen data set, else the default."""
-    chosen: dict[str, str] = {}
-    for each in _read_yaml("train")["defaults"]:
-        if isinstance(each, dict):
-            chosen |= {k: v for k, v in each.items() if (CONF / k / f"{v}.yaml").exists()}
-    pairs = (word.partition("=") for word in words)
-    picked = {k: v for k, _, v in pairs if (CONF / k / f"{v}.yaml").exists()}
+    """The option of each group: from the words, else the data set's choice, else the default."""
+    defaults = [each for each in _read_yaml("train")["defaults"] if isinstance(each, dict)]
+    chosen = {k: v for each in defaults for k, v in each.items() if v in _options(k)}
+    pairs = (word.split("=", 1) for word in words if "=" in word)
+    picked = {key: value for key, value in pairs if value in _options(key)}
     for each in _read_yaml(f"data/{picked.get('data', chosen['data'])}").get("defaults", []):
-        for key, option in each.items():
+        for key, option in each.items():  # such as `override /model@_global_.model: linear`
             if match := re.match(r"override /(\w+)@", key):
                 chosen[match[1]] = option
     return chosen | picked
 
 
 def _config_keys(chosen: Mapping[str, str]) -> Iterator[Row]:
-    yield _row("seed", _fields("project.config.check.Config")["seed"])
-    values = _read_yaml("train")
-    for group, option in chosen.items():
-        node = values[group] = _read_yaml(f"{group}/{option}")
-        if "_target_" in node:
-            yield from _node_keys(group, node)
-    for name, settings in (("loss", "LossSettings"), ("trainer", "TrainerSettings")):
-        for key, each in _fields(f"project.config.check.{settings}").items():
-            yield _row(f"{name}.{key}", each, values.get(name, {}).get(key, each.default))
+    yield _row("seed", read_fields("project.config.check.Config")["seed"])
+    values = _read_yaml("train") | {
+        group: _read_yaml(f"{group}/{chosen[group]}") for group in chosen
+    }
+    for group in chosen:
+        if group == "data":
+            yield from _rows("data", "project.data.module.DataModule", values["data"], "seed")
+            yield from _rows("data.splits", "project.data.ratios.Splits")
+        if target := values[group].get("_target_"):
+            yield from _rows(group, target, values[group])
+    yield from _rows("loss", "project.config.check.LossSettings", values.get("loss", {}))
+    yield from _rows("trainer", "project.config.check.TrainerSettings", values["trainer"])
 
 
-def _settings_keys(name: str, settings: str) -> Iterator[Row]:
-    values = _read_yaml(name)[name] if settings else {}
-    for key, each in _fields(settings).items() if settings else ():
-        yield _row(f"{name}.{key}", each, values.get(key, each.default))
-
-
-def _node_keys(group: str, node: Mapping[str, Any]) -> Iterator[Row]:
+def _rows(node: str, target: str, values: Mapping[str, Any] = {}, *hidden: str) -> Iterator[Row]:
     """The arguments of what a node builds; of a library's class those that its YAML names."""
-    fields = {k: v for k, v in _fields(node["_target_"]).items() if k not in RUN_TIME}
-    if group == "data":
-        loading = _fields("project.data.module.DataModule").items()
-        fields |= {k: v for k, v in loading if k not in (*RUN_TIME, "seed", "splits")}
-        ratios = _fields("project.data.ratios.Splits")
-        fields |= {f"splits.{key}": each for key, each in ratios.items()}
+    fields = read_fields(target)
     for key, each in fields.items():
-        yield _row(f"{group}.{key}", each, node.get(key, each.default))
-    if not fields:
-        for key in node.keys() - {"_target_"}:
-            yield f"{group}.{key}", "", str(node[key]), f"See {node['_target_']}."
+        if key not in (*RUN_TIME, "splits", *hidden):
+            yield _row(f"{node}.{key}", each, values.get(key))
+    for key in values.keys() - {"_target_", "defaults"} if not fields else ():
+        yield f"{node}.{key}", "", str(values[key]), f"See {target}."
 
 
-def _fields(target: str) -> Mapping[str, Parameter]:
+def read_fields(target: str) -> Mapping[str, Parameter]:
+    """The parameters of a project class or function; none for a library's."""
     signature = read_signature(target)
     return signature.parameters if signature else {}
 
 
-def _row(key: str, parameter: Parameter, default: Any = None) -> Row:
-    value = parameter.default if default is None else default
-    shown = "required" if value is REQUIRED else "null" if value is None else str(value)
-    return key, _type_name(parameter.annotation), shown, parameter.description
+def _row(key: str, parameter: Parameter, value: Any = None) -> Row:
+    value = parameter.default if value is None else value
+    default = "required" if value is REQUIRED else "null" if value is None else str(value)
+    return key, _type_name(parameter.annotation), default, parameter.description
 
 
 def _type_name(annotation: Any) -> str:
     """A type and its range, such as ``int >= 1`` or ``onnx|pt2``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in NAMES:
         return NAMES[annotation]
-    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         bounds = [
             f"{sign} {getattr(each, name):g}"
             for each in annotation.__metadata__
-            for kind, (name, sign) in BOUNDS.items()
-            if isinstance(each, kind)
+            for name, sign in BOUNDS.items()
+            if hasattr(each, name)
         ]
         return f"{_type_name(arguments[0])} {', '.join(bounds)}".strip()
     if origin is Literal:
         return "|".join(map(str, arguments))
     if origin in (Union, types.UnionType):
-        parts = [_type_name(each) for each in arguments if each is not types.NoneType]
-        return " or ".join(parts)
-    if origin in (list, tuple):
+        return " or ".join(_type_name(each) for each in arguments if each is not types.NoneType)
+    if origin is list:
         return f"list of {_type_name(arguments[0])}"
-    names = {str: "text", bool: "true|false"}
-    return names.get(annotation, getattr(annotation, "__name__", ""))
+    return getattr(annotation, "__name__", "")
 
 
 def _read_yaml(name: str) -> dict[str, Any]:
-    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8")
-    node: dict[str, Any] = yaml.safe_load(text) or {}
+    node: dict[str, Any] = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     return node
 
 
 def _lay_out(rows: Sequence[Sequence[str]]) -> str:
-    width = min(100, shutil.get_terminal_size().columns)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for position in range(len(rows[0])):
+    for position, _ in enumerate(rows[0]):
         table.add_column(overflow="fold", no_wrap=position == 0)
-    for row in rows:
-        table.add_row(*("  " + row[0], *row[1:]), style=None)
+    for name, *cells in rows:
+        table.add_row(f"  {name}", *cells)
+    width = min(100, shutil.get_terminal_size().columns)
     console = Console(width=width, highlight=False, markup=False, color_system=None)
     with console.capture() as capture:
         console.print(table)

@@ -112,31 +112,29 @@ class _Module:
 
 
 class Parameter:
-    """One parameter of a function, or one field of a class; evaluated when it is looked at.
+    """One parameter of a function, or one field of a class; evaluated on access.
 
     Args:
         module: Module whose names the expressions use.
-        node: The parameter with its annotation.
-        value: Default value; None if it has none.
+        annotation: Expression of the type.
+        value: Expression of the default; None if there is none.
         description: Text of the docstring's ``Args`` or ``Attributes`` section.
     """
 
     def __init__(
         self,
         module: "_Module",
-        node: ast.arg | ast.AnnAssign,
+        annotation: ast.AST | None,
         value: ast.expr | None,
         description: str,
     ) -> None:
         self.description = description
-        self._module = module
-        self._node = node
-        self._value = value
+        self._module, self._annotation, self._value = module, annotation, value
 
     @cached_property
     def annotation(self) -> Any:
         """Type of the parameter; ``Opaque`` if it can't be checked."""
-        return self._module.evaluate(self._node.annotation)
+        return self._module.evaluate(self._annotation)
 
     @cached_property
     def default(self) -> Any:
@@ -185,17 +183,24 @@ def read_signature(target: str) -> Signature | None:
     if place is None:
         return None
     module, node = place
-    if isinstance(node, ast.FunctionDef):
-        returned = module.qualify(node.returns) if node.returns else ""
-        doc = ast.get_docstring(node) or ""
-        fields = dict(_parameters(module, node, doc))
-        return Signature(target, _summary(doc), fields, frozenset({returned}))
-    if not isinstance(node, ast.ClassDef):
+    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return None
     doc = ast.get_docstring(node) or ""
-    constructor = _constructor(module, node)
-    fields = dict(_parameters(*constructor, doc) if constructor else _fields(module, node, doc))
-    return Signature(target, _summary(doc), fields, _kinds(module, node))
+    if isinstance(node, ast.FunctionDef):
+        kinds = frozenset({module.qualify(node.returns)} if node.returns else ())
+        home, parts = module, _arguments(node)
+    else:
+        kinds = _kinds(module, node)
+        constructor = _constructor(module, node)
+        home, parts = (
+            (constructor[0], _arguments(constructor[1])) if constructor else (module, _fields(node))
+        )
+    described = _descriptions(doc)
+    parameters = {
+        name: Parameter(home, annotation, value, described.get(name, ""))
+        for name, annotation, value in parts
+    }
+    return Signature(target, " ".join(doc.partition("\n\n")[0].split()), parameters, kinds)
 
 
 def _constructor(module: _Module, node: ast.ClassDef) -> tuple[_Module, ast.FunctionDef] | None:
@@ -208,32 +213,21 @@ def _constructor(module: _Module, node: ast.ClassDef) -> tuple[_Module, ast.Func
     return None
 
 
-def _parameters(
-    module: _Module, node: ast.FunctionDef, doc: str
-) -> Iterator[tuple[str, Parameter]]:
-    described = _descriptions(doc)
+def _arguments(node: ast.FunctionDef) -> Iterator[tuple[str, ast.AST | None, ast.expr | None]]:
+    """Name, annotation and default of each parameter."""
     positional = [*node.args.posonlyargs, *node.args.args]
-    padding: list[ast.expr | None] = [None] * (len(positional) - len(node.args.defaults))
-    pairs = [
-        *zip(positional, [*padding, *node.args.defaults], strict=True),
-        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
-    ]
-    for argument, default in pairs:
+    padding = [None] * (len(positional) - len(node.args.defaults))
+    defaults = [*padding, *node.args.defaults, *node.args.kw_defaults]
+    for argument, default in zip([*positional, *node.args.kwonlyargs], defaults, strict=True):
         if argument.arg not in ("self", "cls"):
-            description = described.get(argument.arg, "")
-            yield argument.arg, Parameter(module, argument, default, description)
+            yield argument.arg, argument.annotation, default
 
 
-def _fields(module: _Module, node: ast.ClassDef, doc: str) -> Iterator[tuple[str, Parameter]]:
-    described = _descriptions(doc)
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.AST | None, ast.expr | None]]:
+    """Name, annotation and default of each field of a dataclass or pydantic model."""
     for each in node.body:
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-            name = each.target.id
-            yield name, Parameter(module, each, each.value, described.get(name, ""))
-
-
-def _summary(doc: str) -> str:
-    return " ".join(doc.partition("\n\n")[0].split())
+            yield each.target.id, each.annotation, each.value
 
 
 def _descriptions(doc: str) -> dict[str, str]:
