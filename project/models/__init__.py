@@ -1,1 +1,1 @@
-"""LightningModules, one file each, and the tasks, losses and schedules that they share."""
+"""Models, one file each, and the tasks, preprocessing and schedules that they share."""

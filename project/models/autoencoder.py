@@ -1,4 +1,4 @@
-"""Convolutional autoencoder: learns, without labels, to reconstruct through a narrow code."""
+"""Convolutional autoencoder: learns without labels to reconstruct images from a short code."""
 
 from torch import Tensor, nn
 
@@ -9,24 +9,20 @@ from project.models.tasks import Reconstructor
 
 
 class Autoencoder(Model):
-    """Strided convolutions to a code, and the way back (https://doi.org/10.1126/science.1127647).
+    """Strided convolutions to a code, and a decoder (https://doi.org/10.1126/science.1127647).
 
     Args:
-        spec: of the data, images.
-        width: channels of the first convolution; the second has twice as many.
-        latent_size: numbers in the code of a picture.
-        dropout: probability that a number of the code is left out of a training step.
+        spec: Shape and classes of the images, derived from the data.
+        width: Number of channels of the first convolution, >= 1; the second has twice as many.
+        latent_size: Number of values in the code of an image, >= 1.
+        dropout: Probability of dropping a value of the code during training, in [0, 1).
     """
 
     needs = "image"
     task_type = Reconstructor
 
     def __init__(
-        self,
-        spec: Spec,
-        width: Count = 32,
-        latent_size: Count = 32,
-        dropout: Probability = 0.0,
+        self, spec: Spec, width: Count = 32, latent_size: Count = 32, dropout: Probability = 0.0
     ) -> None:
         super().__init__(spec)
         height, breadth, channels = spec.shape
@@ -54,11 +50,11 @@ class Autoencoder(Model):
         )
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """The codes (B, latent_size) of raw pictures (B, H, W, C)."""
+        """Codes (B, latent_size) of raw images (B, H, W, C)."""
         codes: Tensor = self.encoder(self.scale(inputs))
         return codes
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Reconstructions (B, H, W, C) in [0, 1] of raw pictures (B, H, W, C)."""
+        """Reconstructions (B, H, W, C) in [0, 1] of raw images (B, H, W, C)."""
         reconstructions: Tensor = self.decoder(self.encode(inputs))
-        return reconstructions.permute(0, 2, 3, 1).contiguous()  # as torchmetrics needs it
+        return reconstructions.permute(0, 2, 3, 1).contiguous()  # for torchmetrics

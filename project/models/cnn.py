@@ -10,20 +10,20 @@ from project.models.layers import Dropout, NormName, make_norm
 
 
 class CNN(Model):
-    """Blocks of convolution, norm, activation and pooling, then dropout and one linear layer.
+    """Blocks of convolution, normalisation, activation and pooling, then a linear layer.
 
     Each block halves height and width and doubles the channels.
 
     Args:
-        spec: of the data, images.
-        width: channels of the first block.
-        depth: blocks.
-        dropout: probability that a flattened feature is left out of a training step.
-        norm: kind of normalisation behind each convolution.
-        activation: behind each norm.
+        spec: Shape and classes of the images, derived from the data.
+        width: Number of channels of the first block, >= 1.
+        depth: Number of blocks, >= 1.
+        dropout: Probability of dropping a flattened feature during training, in [0, 1).
+        norm: Normalisation after each convolution.
+        activation: Activation after each normalisation.
 
     Raises:
-        ValueError: the images are too small for so many blocks.
+        ValueError: The images are too small for that many blocks.
     """
 
     needs = "image"
@@ -60,6 +60,6 @@ class CNN(Model):
         self.head = nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(size, spec.num_outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
+        """Outputs (B, classes or 1) for raw images (B, H, W, C)."""
         outputs: Tensor = self.head(self.features(self.scale(inputs)))
         return outputs

@@ -13,12 +13,12 @@ NormName = Literal["batch", "group", "none"]
 class Dropout(nn.Dropout):
     """Dropout whose mask does not depend on how many processes share a batch.
 
-    Every rank draws the mask of the global batch and takes the rows of its samples: rank r has
-    samples r, r + ranks, ... of it (see ``project.data.sampling``).
+    Every rank draws the mask of the global batch and uses the rows of its own samples, which are
+    r, r + ranks, ... on rank r (see ``project.data.sampling``).
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input, (B, ...), with some of it zero and the rest larger while training."""
+        """The input (B, ...), randomly zeroed and rescaled during training."""
         num_ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         if not self.training or self.p == 0 or num_ranks == 1:
             return F.dropout(input, self.p, self.training)
@@ -28,7 +28,7 @@ class Dropout(nn.Dropout):
 
 
 def make_norm(name: NormName, channels: int) -> nn.Module:
-    """Normalisation of (B, C, H, W) by name; ``group`` takes groups of 8 channels, or one."""
+    """Normalisation layer for (B, C, H, W); ``group`` has groups of 8 channels, or one group."""
     if name == "batch":
         return nn.BatchNorm2d(channels)
     if name == "group":

@@ -1,4 +1,4 @@
-"""Linear regression; on classes, multinomial logistic regression."""
+"""Linear regression; for classes, multinomial logistic regression."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from project.core.types import Spec
 from project.models.base import Model
 
-MAX_LOGGED = 16  # parameters up to which each is logged at every step
+MAX_LOGGED = 16  # number of parameters up to which each one is logged at every step
 
 
 class Linear(Model):
-    """One linear layer; a small one logs its parameters, so that they are seen to converge.
+    """One linear layer; a small one logs its parameters at every step, to show how they converge.
 
     Args:
-        spec: of the data.
-        standardise: the inputs; raw ones make a loss surface on which descent is slower.
-        start: first value of each weight and bias; with 0 descent starts at y = mean.
+        spec: Shape and classes of the data, derived from them.
+        standardise: Whether the inputs are standardised; gradient descent is slower on raw ones.
+        start: Initial value of each weight and bias; with 0, the first prediction is the mean.
     """
 
     def __init__(self, spec: Spec, standardise: bool = True, start: float = 0.0) -> None:
@@ -28,19 +28,19 @@ class Linear(Model):
         nn.init.constant_(self.fc.bias, start)
 
     def features(self, inputs: Tensor) -> Tensor:
-        """What is weighted, (B, features), of raw inputs, (B, H, W, C) or (B, F)."""
+        """Features (B, features) of raw inputs, (B, H, W, C) or (B, F)."""
         scale = self.scale if self.standardise else self.scale.arrange
         return scale(inputs).flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""
+        """Outputs (B, classes or 1) for raw inputs, (B, H, W, C) or (B, F)."""
         outputs: Tensor = self.fc(self.features(inputs))
         return outputs
 
     def on_train_batch_end(
         self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
     ) -> None:
-        """Adds the parameters to the metrics of the step: ``weight/0``, ``weight/1``, ``bias``."""
+        """Adds the parameters to the step's metrics: ``weight/0``, ``weight/1``, ..., ``bias``."""
         if self.fc.weight.numel() + 1 <= MAX_LOGGED:
             values = torch.cat([self.fc.weight.detach().flatten(), self.fc.bias.detach()])
             names = [*(f"weight/{i}" for i in range(self.fc.in_features)), "bias"]

@@ -11,10 +11,10 @@ class MLP(Model):
     """Fully connected layers with ReLU and dropout.
 
     Args:
-        spec: of the data.
-        width: units of each hidden layer.
-        depth: hidden layers.
-        dropout: probability that a hidden unit is left out of a training step.
+        spec: Shape and classes of the data, derived from them.
+        width: Number of units per hidden layer, >= 1.
+        depth: Number of hidden layers, >= 1.
+        dropout: Probability of dropping a hidden unit during training, in [0, 1).
     """
 
     def __init__(
@@ -29,6 +29,6 @@ class MLP(Model):
         self.network = nn.Sequential(*layers, nn.Linear(size, spec.num_outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (B, classes or 1) of raw inputs, (B, H, W, C) or (B, F)."""
+        """Outputs (B, classes or 1) for raw inputs, (B, H, W, C) or (B, F)."""
         outputs: Tensor = self.network(self.scale(inputs).flatten(1))
         return outputs

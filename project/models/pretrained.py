@@ -2,8 +2,6 @@
 
 import pickle
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
@@ -11,6 +9,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
+from torchvision import models
 
 from project.core.errors import UserError, nearest
 from project.core.types import NonNegativeInt, Probability, Spec
@@ -19,33 +18,32 @@ from project.models.layers import Dropout
 from project.models.recipe import split_by_decay
 
 NUM_IMAGENET_CLASSES = 1000
-SILENCE = 10.0  # seconds without an answer after which a download is given up
+TIMEOUT = 10.0  # seconds; torch hub itself would wait for a silent server without limit
 Factor = Annotated[float, Gt(0), Le(1)]
 
 
 class Pretrained(Model):
-    """A network of torchvision.models by name; grey images are shown to it as RGB.
+    """A network of torchvision.models by name; grey images are fed to it as RGB.
 
-    Pretrained weights are fine-tuned in two phases: first the new head alone, then everything, the
-    backbone at a lower rate, so that what it knows isn't lost to a head that knows nothing yet.
-    Without them there is nothing to be lost, and everything is trained alike from the start.
+    Pretrained weights are fine-tuned in two phases: first the new head alone, then all layers, the
+    backbone at a lower learning rate, so that large gradients of the untrained head don't destroy
+    pretrained features. Without pretrained weights, all layers are trained alike from the start.
 
-    Dropout inside torchvision's networks draws anew on each of several devices; the new head's
-    doesn't.
+    Dropout inside torchvision's networks depends on the number of devices; the new head's doesn't.
 
     Args:
-        spec: of the data, images.
-        name: of the network, as in ``torchvision.models.list_models()``.
-        weights: ``none``, or a name of torchvision's such as ``DEFAULT`` or ``IMAGENET1K_V1``; they
-            are downloaded once into torch hub's cache.
-        freeze: train the new head only, in all epochs.
-        head_epochs: epochs of the first phase.
-        backbone_lr_factor: learning rate of the backbone over that of the head.
-        dropout: probability that a feature before the new head is left out of a training step.
+        spec: Shape and classes of the images, derived from the data.
+        name: Name of the network, as in ``torchvision.models.list_models()``.
+        weights: ``none``, or torchvision's name of the weights, such as ``DEFAULT`` or
+            ``IMAGENET1K_V1``; they are downloaded once into torch hub's cache.
+        freeze: Whether only the new head is trained, in all epochs.
+        head_epochs: Number of epochs of the first phase, >= 0.
+        backbone_lr_factor: Learning rate of the backbone divided by that of the head, in (0, 1].
+        dropout: Probability of dropping an input of the new head during training, in [0, 1).
 
     Raises:
-        UserError: the weights can't be downloaded, or their file in the cache is broken.
-        ValueError: no such network or weights, or the images are too small for it.
+        UserError: The weights can't be downloaded, or their file in the cache is broken.
+        ValueError: The network or weights don't exist, or the images are too small for the network.
     """
 
     needs = "image"
@@ -71,21 +69,19 @@ class Pretrained(Model):
         self.head_epochs = head_epochs if is_tuned else 0
         self.backbone_lr_factor = backbone_lr_factor if is_tuned else 1.0
         self.has_phases = self.head_epochs > 0
-        self._try_forward(name)
+        self._check_size(name)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The head's before the backbone's, which has a lower rate."""
+        """The head's groups, then the backbone's, which have a lower learning rate."""
         if self.backbone_lr_factor == 1:
             return super().parameter_groups()
-        backbone = [p for p in self.network.parameters() if p not in self._head]
         head = [p for p in self.network.parameters() if p in self._head]
-        lower = [
-            {**group, "lr_factor": self.backbone_lr_factor} for group in split_by_decay(backbone)
-        ]
-        return split_by_decay(head) + lower
+        backbone = split_by_decay(p for p in self.network.parameters() if p not in self._head)
+        factor = {"lr_factor": self.backbone_lr_factor}
+        return split_by_decay(head) + [group | factor for group in backbone]
 
     def on_train_epoch_start(self) -> None:
-        """Begins the phase of the epoch: a function of the epoch alone, whatever was resumed."""
+        """Sets the phase, which depends on the epoch alone, so that a resumed run is in it too."""
         super().on_train_epoch_start()
         if not self.has_phases:
             return
@@ -95,7 +91,7 @@ class Pretrained(Model):
         self.train()
 
     def train(self, mode: bool = True) -> "Pretrained":
-        """Keeps a frozen backbone in eval mode, else its batch norms would go on learning."""
+        """Sets the mode; a frozen backbone stays in eval mode to keep its batch statistics."""
         super().train(mode)
         if self.is_frozen:
             for module in self.network.modules():
@@ -104,13 +100,12 @@ class Pretrained(Model):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
-        images = self.scale(inputs)
-        outputs: Tensor = self.network(images.expand(-1, 3, -1, -1))
+        """Outputs (B, classes or 1) for raw images (B, H, W, C)."""
+        outputs: Tensor = self.network(self.scale(inputs).expand(-1, 3, -1, -1))
         return outputs
 
-    def _try_forward(self, name: str) -> None:
-        """Tells now, rather than in the first step, that images are of the wrong size."""
+    def _check_size(self, name: str) -> None:
+        """Runs the network once, so that images of the wrong size are reported before training."""
         state = torch.get_rng_state()
         self.eval()
         try:
@@ -128,36 +123,15 @@ class Pretrained(Model):
 
 
 def _load(name: str, weights: str) -> nn.Module:
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ValueError(f"name: {name}: {nearest(name, known)}")
-    arguments: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
-        arguments["init_weights"] = True
-    if weights != "none":
-        choices = models.get_model_weights(name)
-        names = {*choices.__members__, "DEFAULT"}
-        if weights not in names:
-            raise ValueError(f"weights: {weights}: {nearest(weights, {'none', *names})}")
-        try:
-            with _no_endless_silence():
-                network: nn.Module = models.get_model(name, weights=weights)
-        except OSError as error:
-            raise UserError(
-                f"model.weights: {weights}: {name}'s weights are not in torch hub's cache and "
-                f"can't be downloaded ({error}): expected network, or model.weights=none"
-            ) from None
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            file = Path(torch.hub.get_dir(), "checkpoints", Path(choices[weights].url).name)
-            raise UserError(
-                f"model.weights: {weights}: {name}'s weights can't be read "
-                f"({shorten(str(error), 100)}): expected {file} whole, or deleted to be "
-                "downloaded again"
-            ) from None
+    names = models.list_models(module=models)
+    if name not in names:
+        raise ValueError(f"name: {name}: {nearest(name, names)}")
+    if weights == "none":
+        has_option = name in ("googlenet", "inception_v3")  # they warn unless it is set
+        options = {"init_weights": True} if has_option else {}
+        network: nn.Module = models.get_model(name, weights=None, **options)
     else:
-        network = models.get_model(name, weights=None, **arguments)
+        network = _load_pretrained(name, weights)
     if getattr(network, "aux_logits", False):  # GoogLeNet and Inception: side heads for training
         network.aux_logits = False  # type: ignore[assignment]
         for side in ("aux1", "aux2", "AuxLogits"):
@@ -166,19 +140,33 @@ def _load(name: str, weights: str) -> nn.Module:
     return network
 
 
-@contextmanager
-def _no_endless_silence() -> Iterator[None]:
-    """Torch hub waits for an answer for ever, or as long as the system does."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE)
+def _load_pretrained(name: str, weights: str) -> nn.Module:
+    choices = models.get_model_weights(name)
+    names = {*choices.__members__, "DEFAULT"}
+    if weights not in names:
+        raise ValueError(f"weights: {weights}: {nearest(weights, {'none', *names})}")
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
     try:
-        yield
+        network: nn.Module = models.get_model(name, weights=weights)
+        return network
+    except OSError as error:
+        raise UserError(
+            f"model.weights: {weights}: {name}'s weights are not in torch hub's cache and can't be "
+            f"downloaded ({error}): expected a network connection, or model.weights=none"
+        ) from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        file = Path(torch.hub.get_dir(), "checkpoints", Path(choices[weights].url).name)
+        raise UserError(
+            f"model.weights: {weights}: {name}'s weights can't be read ({shorten(str(error), 100)})"
+            f": expected {file} to be complete; delete it to download it again"
+        ) from None
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
 
 
 def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> nn.Module:
-    """Puts dropout and a new layer where the one with ImageNet's 1,000 outputs is; gives them."""
+    """Replaces the layer with ImageNet's 1,000 outputs by dropout and a new layer; returns them."""
     for path, module in reversed(list(network.named_modules())):
         head: nn.Module
         if isinstance(module, nn.Linear) and module.out_features == NUM_IMAGENET_CLASSES:
@@ -191,4 +179,4 @@ def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> nn.Mo
         new = nn.Sequential(Dropout(dropout), head)
         setattr(network.get_submodule(parent), attribute, new)
         return new
-    raise ValueError("name: this network has no layer of 1,000 outputs to replace")
+    raise ValueError(f"name: this network has no layer of {NUM_IMAGENET_CLASSES:,} outputs")

@@ -12,10 +12,10 @@ class Residual(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        stride: of the first convolution.
-        norm: kind of normalisation.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        stride: Stride of the first convolution.
+        norm: Normalisation after each convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: NormName) -> None:
@@ -35,22 +35,22 @@ class Residual(nn.Module):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, C', H / stride, W / stride)."""
+        """Output (B, C', H / stride, W / stride) for (B, C, H, W)."""
         return F.relu(self.shortcut(inputs) + self.residual(inputs))
 
 
 class ResNet(Model):
     """Three stages of residual blocks, global average pooling, dropout and one linear layer.
 
-    Images of 96 pixels and more first pass the stem of the ImageNet networks, which divides their
-    size by four.
+    Images of 96 pixels and more first pass through the stem of the ImageNet networks, which divides
+    their height and width by four.
 
     Args:
-        spec: of the data, images.
-        width: channels of the first stage; each further stage doubles them and halves the size.
-        depth: residual blocks of each stage.
-        dropout: probability that a pooled feature is left out of a training step.
-        norm: kind of normalisation.
+        spec: Shape and classes of the images, derived from the data.
+        width: Number of channels of the first stage, >= 1; each further stage doubles them.
+        depth: Number of residual blocks per stage, >= 1.
+        dropout: Probability of dropping a pooled feature during training, in [0, 1).
+        norm: Normalisation after each convolution.
     """
 
     needs = "image"
@@ -88,6 +88,6 @@ class ResNet(Model):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (B, classes or 1) of raw images, (B, H, W, C)."""
+        """Outputs (B, classes or 1) for raw images (B, H, W, C)."""
         outputs: Tensor = self.head(self.features(self.scale(inputs)))
         return outputs

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a run, each with a linear warm-up."""
+"""Learning-rate schedules over the steps of a run, each with a linear warm-up."""
 
 import math
 from typing import Annotated
@@ -13,23 +13,23 @@ WarmUp = Annotated[float, Ge(0), Lt(1)]
 
 
 def constant(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.0) -> LRScheduler:
-    """Keeps the learning rate.
+    """Keeps the learning rate constant.
 
     Args:
-        optimizer: whose ``lr`` is scaled.
-        num_steps: of the whole run.
-        warmup: share of the steps in which the rate rises from 0.
+        optimizer: Optimiser whose ``lr`` is scaled.
+        num_steps: Number of steps of the whole run.
+        warmup: Share of the steps in which the learning rate rises from 0, in [0, 1).
     """
     return LambdaLR(optimizer, lambda step: _rise(step, warmup * num_steps))
 
 
 def cosine(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.1) -> LRScheduler:
-    """Lets the learning rate fall to 0 along a half cosine (https://arxiv.org/abs/1608.03983).
+    """Lowers the learning rate to 0 along a half cosine (https://arxiv.org/abs/1608.03983).
 
     Args:
-        optimizer: whose ``lr`` is scaled.
-        num_steps: of the whole run.
-        warmup: share of the steps in which the rate rises from 0.
+        optimizer: Optimiser whose ``lr`` is scaled.
+        num_steps: Number of steps of the whole run.
+        warmup: Share of the steps in which the learning rate rises from 0, in [0, 1).
     """
     num_warmup = warmup * num_steps
 
@@ -43,12 +43,12 @@ def cosine(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.1) -> LRSche
 
 
 def onecycle(optimizer: Optimizer, num_steps: int, warmup: Share = 0.3) -> LRScheduler:
-    """Raises the learning rate to ``lr``, then lets it fall to nearly 0 (https://arxiv.org/abs/1708.07120).
+    """Raises the learning rate to ``lr``, then lowers it to nearly 0 (arXiv:1708.07120).
 
     Args:
-        optimizer: whose ``lr`` is the peak.
-        num_steps: of the whole run.
-        warmup: share of the steps up to the peak.
+        optimizer: Optimiser whose ``lr`` is the peak.
+        num_steps: Number of steps of the whole run.
+        warmup: Share of the steps before the peak, in (0, 1).
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(

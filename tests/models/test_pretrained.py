@@ -190,7 +190,8 @@ def test_a_broken_file_in_the_cache_is_one_line(
         file.write_bytes({"page": b"<html>log in</html>", "part": part, "empty": b""}[kind])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     config = configure(*SETTINGS)
-    with pytest.raises(UserError, match=rf"weights can't be read .*: expected {file} whole") as it:
+    message = rf"weights can't be read .*: expected {file} to be complete"
+    with pytest.raises(UserError, match=message) as it:
         make_model(config, build_data(config))
     assert "\n" not in str(it.value)
     assert len(str(it.value)) < 250 + len(str(file))
@@ -199,7 +200,7 @@ def test_a_broken_file_in_the_cache_is_one_line(
 def test_a_server_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("project.models.pretrained.SILENCE", 0.2)
+    monkeypatch.setattr("project.models.pretrained.TIMEOUT", 0.2)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     config = configure(*SETTINGS)
     with socket.create_server(("127.0.0.1", 0)) as silent:
