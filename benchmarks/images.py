@@ -75,17 +75,18 @@ def own_cache() -> Iterator[None]:
 
 def later_epochs(folder: Path) -> dict[str, float]:
     """Training samples a second of `cnn`, in memory and in the file: medians of epochs in turn."""
-    from project.config.build import build_data
+    from project.config.build import build_data, read_samples
     from project.config.check import check
     from project.config.compose import compose
-    from project.data import module
+    from project.data import samples
     from project.training.devices import make_model
 
     overrides = ["data=images", f"data.root={folder}", "augment=none", "data.limit_train=1024"]
     config = check(compose("train", overrides))
     with own_cache():
         sources = {"in memory": build_data(config)}
-        module.IN_MEMORY = 0
+        samples.IN_MEMORY = 0
+        read_samples.cache_clear()
         sources["in a file"] = build_data(config)
         model = make_model(config, sources["in memory"]).train()
         optimizer = model.make_optimizer()

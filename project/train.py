@@ -14,7 +14,7 @@ from project.config.compose import compose
 from project.core.console import say
 from project.core.signals import stoppable
 from project.data.module import DataModule
-from project.data.splits import tell_duplicates
+from project.data.splits import describe_duplicates
 from project.models.base import Model
 from project.reports.run import log_best, report
 from project.tracking.run import Run, check_same_data, data_name, find_run, name_of
@@ -88,11 +88,11 @@ def _describe(config: Config, data: DataModule, model: Model, devices: Devices, 
 
 def warn_of_data(data: DataModule) -> None:
     """Prints which samples were skipped, and how many are in two splits."""
-    if data.left_out:
-        name, reason = data.left_out[0]
-        others = f" and {len(data.left_out) - 1} more" if len(data.left_out) > 1 else ""
+    if data.skipped:
+        name, reason = data.skipped[0]
+        others = f" and {len(data.skipped) - 1} more" if len(data.skipped) > 1 else ""
         say(f"note: {name}{others} left out: {reason}")
-    for line in tell_duplicates(data.duplicates):
+    for line in describe_duplicates(data.duplicates):
         say(f"note: {line}")
 
 

@@ -30,7 +30,7 @@ def build_data(config: Config) -> DataModule:
     samples = {key: value for key, value in config.data.items() if key not in LOADER_KEYS}
     loading = {key: config.data[key] for key in LOADER_KEYS}
     data = read_samples(json.dumps(samples))
-    return data.serve(**loading, augment=build_augment(config), seed=config.seed)
+    return data.with_settings(**loading, augment=build_augment(config), seed=config.seed)
 
 
 @lru_cache(maxsize=1)

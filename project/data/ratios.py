@@ -1,10 +1,12 @@
-"""The ratios of the splits; apart from the code that cuts, so that a config is checked fast."""
+"""Shares of the splits; apart from the code that cuts, so that a config is checked fast."""
 
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from project.core.types import Seed, Share
+
+SPLITS = ("train", "val", "test")
 
 
 class Splits(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from project.core.arrays import Array, Indices
-from project.core.types import TaskName
+from project.core.types import Column, TaskName
 
 
 class Rows:
@@ -56,19 +56,6 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class RawColumn:
-    """One column of a table as it was read.
-
-    Attributes:
-        name: in the file.
-        texts: that its values are indices into; None if it holds numbers, NaN where missing.
-    """
-
-    name: str
-    texts: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
 class Source:
     """A whole data set.
 
@@ -84,7 +71,7 @@ class Source:
         hashes: (N,) of the inputs, where they are known; see ``hash_samples``.
         names: of the samples, such as files; empty where they have none.
         sizes: (N, 2) height and width of the images before they were resized; None if they weren't.
-        left_out: why a file or row isn't among the samples, by its name.
+        skipped: why a file or row isn't among the samples, by its name.
     """
 
     inputs: Array | Rows
@@ -92,13 +79,13 @@ class Source:
     classes: tuple[str, ...] = ()
     num_test: int = 0
     num_val: int = 0
-    columns: tuple[RawColumn, ...] = ()
+    columns: tuple[Column, ...] = ()
     groups: Indices | None = None
     times: Array | None = None
     hashes: Array | None = None
     names: tuple[str, ...] = ()
     sizes: Array | None = None
-    left_out: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def task(self) -> TaskName:

@@ -9,10 +9,9 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from project.core.arrays import Array, Indices
 from project.core.errors import UserError
-from project.data.ratios import Splits
+from project.data.ratios import SPLITS, Splits
 from project.data.source import Source
 
-NAMES = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
@@ -50,10 +49,10 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     bounds = [num_samples - num_official, num_samples - source.num_test]
     if source.classes and not num_official and source.times is None:
         counts = np.bincount(source.targets, minlength=len(source.classes))
-        if (smallest := counts.min()) < len(NAMES):
+        if (smallest := counts.min()) < len(SPLITS):
             raise UserError(
                 f"data.splits.test: class '{source.classes[counts.argmin()]}' has {smallest} "
-                f"sample{'' if smallest == 1 else 's'}: expected at least {len(NAMES)}, one for "
+                f"sample{'' if smallest == 1 else 's'}: expected at least {len(SPLITS)}, one for "
                 "each split"
             )
     rest, val, test = np.split(np.arange(num_samples), bounds)
@@ -77,6 +76,8 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
         rest, _ = _divide(whole, rest, share, splits.seed, "data.limit_train")
         _check_classes(source, rest, "train", "data.limit_train")
     split = Split(np.sort(rest), np.sort(val), np.sort(test))
+    if source.task == "regression" and min(len(val), len(test)) < 2:
+        raise UserError("data.splits: val or test has 1 sample: regression needs at least 2")
     if source.groups is not None:
         _check_groups(source, split)
     return split
@@ -204,16 +205,26 @@ def find_duplicates(hashes: Array, split: Split) -> dict[str, int]:
     }
 
 
-def tell_duplicates(counts: Mapping[str, int]) -> Iterator[str]:
-    """In words what ``find_duplicates`` has counted, and the cure."""
+def describe_duplicates(counts: Mapping[str, int]) -> Iterator[str]:
+    """One line per pair of splits with duplicates, with the remedy."""
     for pair, count in counts.items():
         if count:
             first, second = pair.split("_")
-            cure = "; data.drop_duplicates=true takes them out" if first == "train" else ""
-            yield f"{count} samples of {first} are in {second} too{cure}"
+            remedy = "; data.drop_duplicates=true removes them" if first == "train" else ""
+            yield f"{count} samples of {first} are also in {second}{remedy}"
 
 
 def drop_duplicates(hashes: Array, split: Split) -> Split:
-    """Takes out of train what is also in val or test."""
+    """Removes training samples whose input is also in val or test.
+
+    Raises:
+        UserError: No training sample is left.
+    """
     elsewhere = hashes[np.concatenate([split.val, split.test])]
-    return replace(split, train=split.train[~np.isin(hashes[split.train], elsewhere)])
+    train = split.train[~np.isin(hashes[split.train], elsewhere)]
+    if not len(train):
+        raise UserError(
+            "data.drop_duplicates: True: every training sample is also in val or test: expected "
+            "False"
+        )
+    return replace(split, train=train)

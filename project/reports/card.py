@@ -22,6 +22,7 @@ from sklearn.metrics import (
 from project.core.arrays import Array, Indexed
 from project.core.statistics import LEVEL, proportion_interval
 from project.data.module import DataModule
+from project.data.tables.columns import describe_encoding
 from project.models.base import Model
 from project.models.contract import Predictor
 from project.models.tasks import Classifier, Regressor
@@ -76,13 +77,7 @@ def _use(model: Model, file: str, difference: float) -> Iterator[str]:
         channels = "grey" if spec.shape[2] == 1 else "RGB"
         yield f"- Images are {channels}, 0 to 255, resized to {spec.shape[0]} x {spec.shape[1]}."
     for index, column in enumerate(spec.columns):
-        if column.categories is None:
-            yield f"- column {index}: `{column.name}`, a number, NaN where missing"
-        else:
-            shown = [f"`{name}`" if name else "missing" for name in column.categories[:20]]
-            names = ", ".join(f"{code} {name}" for code, name in enumerate(shown))
-            more = ", ..." if len(column.categories) > 20 else ""
-            yield f"- column {index}: `{column.name}`, {names}{more}, -1 for any other"
+        yield f"- column {index}: `{column.name}`, {describe_encoding(column)}"
     if isinstance(model.task, Classifier):
         names = ", ".join(f"`{name}`" for name in spec.classes[:50])
         more = ", ..." if len(spec.classes) > 50 else ""

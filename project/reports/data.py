@@ -116,27 +116,18 @@ def look(data: "DataModule", name: str, max_hashed: int = MAX_HASHED) -> Overvie
         duplicates=data.duplicates,
         near_duplicates=near,
         near_pairs=pairs[:MAX_LISTED],
-        left_out=dict(source.left_out[:MAX_LISTED]),
-        num_left_out=len(source.left_out),
+        left_out=dict(source.skipped[:MAX_LISTED]),
+        num_left_out=len(source.skipped),
         fingerprint=data.fingerprint,
     )
 
 
 def _describe_columns(data: "DataModule") -> list[dict[str, Any]]:
-    import numpy as np
+    from project.data.tables.columns import describe_values
 
     described: list[dict[str, Any]] = []
     for position, column in enumerate(data.columns):
-        values = data.train.inputs[:, position]
-        if column.categories is not None:
-            counts = np.bincount(values.astype(np.int64), minlength=len(column.categories))
-            common = column.categories[int(counts.argmax())]
-            missing = float((np.array(column.categories)[values.astype(np.int64)] == "").mean())
-            about = f"{len(column.categories)} categories, most often '{common}'"
-        else:
-            low, high = float(np.nanmin(values)), float(np.nanmax(values))
-            missing = float(np.isnan(values).mean())
-            about = f"{low:g} to {high:g}, median {column.fill:g}"
+        about, missing = describe_values(column, data.train.inputs[:, position])
         described.append({"name": column.name, "values": about, "missing": missing})
     return described
 
@@ -279,9 +270,9 @@ def _show(overview: Overview, written: Sequence[Path]) -> None:
 
 
 def _show_duplicates(overview: Overview) -> None:
-    from project.data.splits import tell_duplicates
+    from project.data.splits import describe_duplicates
 
-    for line in tell_duplicates(overview.duplicates):
+    for line in describe_duplicates(overview.duplicates):
         print(line)
     for pair, count in (overview.near_duplicates or {}).items():
         if count:

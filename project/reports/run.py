@@ -11,7 +11,8 @@ from project.config.build import build_model
 from project.config.check import Config
 from project.core.arrays import Array
 from project.core.types import Spec
-from project.data.module import Batch, DataModule
+from project.data.module import DataModule
+from project.data.samples import Batch
 from project.figures import classification, reconstruction, regression, training
 from project.models.base import Model
 from project.models.contract import Contract, Predictor

@@ -65,11 +65,11 @@ def _predict_images(scorer: "Scorer", place: Path, top_k: int | None) -> "pd.Dat
 
     from project.data.images.cache import map_in_threads, show_progress
     from project.data.images.decode import SUFFIXES, Unreadable, decode_file
-    from project.data.images.source import find_pictures, name_of
+    from project.data.images.source import find_images, relative_name
     from project.serving.predictor import join
 
     if place.is_dir():
-        files, folder = find_pictures(place, place, key="input"), place
+        files, folder = find_images(place, place, key="input"), place
     elif place.is_file() and place.suffix.lower() in SUFFIXES:
         files, folder = [place], place.parent
     elif place.is_file():
@@ -97,12 +97,11 @@ def _predict_images(scorer: "Scorer", place: Path, top_k: int | None) -> "pd.Dat
 
     predictions = scorer.predict_each(readable())
     answers = scorer.answer(predictions, top_k)
-    names = [name_of(file, folder) for file in files]
+    names = [relative_name(file, folder) for file in files]
     return join("file", names, answers, [not note for note in notes], notes)
 
 
 def _predict_rows(scorer: "Scorer", file: str, top_k: int | None) -> "pd.DataFrame":
-    import numpy as np
 
     from project.data.tables.read import read_table
     from project.serving.predictor import join
@@ -111,7 +110,7 @@ def _predict_rows(scorer: "Scorer", file: str, top_k: int | None) -> "pd.DataFra
         raise UserError(f"input: {file}: this model takes rows: expected a CSV or Parquet file")
     frame = read_table(file, "input", as_texts=True)
     rows, notes, usable = scorer.read_rows(frame, f"input: {file}")
-    answers = scorer.answer(scorer.predict(rows[np.array(usable, dtype=bool)]), top_k)
+    answers = scorer.answer(scorer.predict(rows[usable]), top_k)
     return join("row", range(1, len(frame) + 1), answers, usable, notes)
 
 

@@ -1,6 +1,6 @@
 """Raw inputs of the user's own to answers: files or rows in, a table of predictions out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api import types as kinds
 from torch import Tensor
 
 from project.core.arrays import Array, Indexed
-from project.core.errors import UserError
-from project.core.types import Column
-from project.data.tables.read import check_plain, parse_numbers, to_texts
+from project.data.tables.columns import encode_frame
 from project.models.contract import Contract
 
 BATCH = 256
@@ -87,85 +84,16 @@ class Scorer:
                 table[f"probability_{rank + 1}"] = ranked[:, rank]
         return pd.DataFrame(table)
 
-    def read_rows(self, frame: pd.DataFrame, key: str) -> tuple[Array, list[str], list[bool]]:
-        """Rows of a table as the model takes them.
-
-        A category that training has not seen is taken for none of the known ones, and noted. A row
-        with a text where a number should be can't be predicted.
-
-        Args:
-            frame: with the model's columns, and any others.
-            key: what the user gave it by, for the error message.
-
-        Returns:
-            (N, F) float32; a note on each row, mostly empty; whether each can be predicted.
-
-        Raises:
-            UserError: a column is missing.
-        """
-        columns = self.contract.columns
-        if not columns:  # rows without names, as of the built-in tables
-            columns = tuple(Column(name) for name in frame.columns)
-            if len(columns) != self.contract.shape[0]:
-                raise UserError(
-                    f"{key}: {len(columns)} columns: expected {self.contract.shape[0]} of numbers"
-                )
-        names = [column.name for column in columns]
-        missing = [name for name in names if name not in frame.columns]
-        if missing:
-            raise UserError(f"{key}: column '{missing[0]}' is missing: expected {', '.join(names)}")
-        rows = np.empty((len(frame), len(names)), dtype=np.float32)
-        notes: list[list[str]] = [[] for _ in range(len(frame))]
-        usable = np.ones(len(frame), dtype=bool)
-        for position, column in enumerate(columns):
-            check_plain(frame[column.name], key)
-            values, wrong = _to_codes(frame[column.name], column)
-            rows[:, position] = values
-            texts = to_texts(frame[column.name])
-            for row in np.flatnonzero(wrong):
-                what = "is no number" if column.categories is None else "was not seen in training"
-                notes[row].append(f"{column.name}: '{texts[row]}' {what}")
-            if column.categories is None:
-                usable &= ~wrong
-        if not self.contract.columns:  # such a model can't fill gaps
-            for row in np.flatnonzero(usable & np.isnan(rows).any(axis=1)):
-                notes[row].append("a number is missing")
-            usable &= ~np.isnan(rows).any(axis=1)
-        return rows, ["; ".join(each) for each in notes], usable.tolist()
-
-
-def _to_codes(values: pd.Series, column: Column) -> tuple[Array, Array]:
-    """A column's raw values (N,), and which of them are none that it knows."""
-    if column.categories is None:
-        if kinds.is_datetime64_any_dtype(values.dtype) or kinds.is_timedelta64_dtype(values.dtype):
-            return np.full(len(values), np.nan, dtype=np.float32), values.notna().to_numpy()
-        numbers, wrong = parse_numbers(values)
-        with np.errstate(over="ignore"):
-            rounded = numbers.astype(np.float32)
-        wrong |= np.isinf(rounded)
-        return np.where(wrong, np.float32("nan"), rounded), wrong
-    codes = {text: code for code, text in enumerate(column.categories)}
-    places, kinds_of = pd.factorize(values)  # -1 where missing
-    found = [next((codes[s] for s in _spellings(each) if s in codes), -1) for each in kinds_of]
-    known = np.array([*found, codes.get("", -1)], dtype=np.float32)[places]
-    return known, known < 0
-
-
-def _spellings(value: Any) -> Iterator[str]:
-    """How a value may have been written in the table that the model was trained on."""
-    text = str(value)
-    yield text
-    if isinstance(value, float) and value.is_integer():
-        yield str(int(value))
-    if text.lower() in ("true", "false"):
-        yield from (text.capitalize(), text.lower(), text.upper())
+    def read_rows(self, frame: pd.DataFrame, key: str) -> tuple[Array, list[str], Array]:
+        """Rows as the model takes them; see ``encode_frame``."""
+        return encode_frame(frame, self.contract.columns, self.contract.shape[0], key)
 
 
 def join(
     name: str,
     names: Iterable[Any],
     answers: pd.DataFrame,
-    usable: Sequence[bool],
+    usable: Sequence[bool] | Array,
     notes: Sequence[str],
 ) -> pd.DataFrame:
     """A table of all that was asked; what couldn't be predicted has gaps.

@@ -122,7 +122,7 @@ class Served:
         if not len(rows):
             raise UserError("no rows: expected one or more")
         if not all(usable):
-            row = usable.index(False)
+            row = int(usable.argmin())
             raise UserError(f"row {row}: {notes[row]}: expected a number, or null")
         return rows, notes
 

@@ -34,7 +34,7 @@ from project.core.arrays import Array
 from project.core.errors import Pruned, TrainingError, UserError
 from project.core.signals import Stopped, defer_stop_signals
 from project.data.module import DataModule
-from project.data.splits import NAMES
+from project.data.ratios import SPLITS
 from project.tracking import lineage
 from project.tracking.logger import RunLogger
 from project.tracking.store import checkpoint_folder, open_store, tracking_uri
@@ -116,7 +116,7 @@ class Run:
         split = {
             "fingerprint": data.fingerprint,
             "sha256": data.fingerprints,
-            **{name: getattr(data.split, name).tolist() for name in NAMES},
+            **{name: getattr(data.split, name).tolist() for name in SPLITS},
         }
         inputs = lineage.dataset_inputs(data, data_name(config.data))
         self.client.log_inputs(self.id, datasets=inputs)

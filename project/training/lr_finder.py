@@ -18,7 +18,8 @@ from project.core.signals import stoppable
 if TYPE_CHECKING:
     from project.config.check import Config
     from project.core.arrays import Array
-    from project.data.module import Batch, DataModule
+    from project.data.module import DataModule
+    from project.data.samples import Batch
 
 LOWEST, HIGHEST = 1e-6, 10.0
 NUM_STEPS = 140  # 20 a decade

@@ -79,7 +79,10 @@ def test_a_mistake_names_the_key_the_value_and_what_was_expected(override: str) 
 
 MISFITS = {
     ("data=diabetes", "model=cnn"): "model: project.models.cnn.CNN: needs images",
-    ("data=diabetes", "augment=full"): "augment: it works on images, this is a table",
+    (
+        "data=diabetes",
+        "augment=full",
+    ): "augment: this is a table, not images: expected augment=none",
     (
         "data=diabetes",
         "loss.label_smoothing=0.1",

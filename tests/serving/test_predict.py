@@ -192,7 +192,7 @@ def test_rows_with_gaps_unseen_categories_and_words(
     assert answers["note"].tolist() == [
         "",
         "tone: 'middling' was not seen in training",
-        "ash: 'much' is no number",
+        "ash: 'much' is not a number",
         "tone: '' was not seen in training",
         "",
     ]
@@ -246,9 +246,9 @@ def test_a_row_is_answered_alike_whatever_is_around_it(
 @pytest.mark.parametrize(
     ("area", "note"),
     [
-        ("1e39", "area: '1e39' is no number"),
-        ("2020-01-01", "area: '2020-01-01' is no number"),
-        ("wide", "area: 'wide' is no number"),
+        ("1e39", "area: '1e39' is not a number"),
+        ("2020-01-01", "area: '2020-01-01' is not a number"),
+        ("wide", "area: 'wide' is not a number"),
         ("?", ""),
     ],
 )
@@ -266,7 +266,7 @@ def test_dates_are_no_numbers(codes_run: FitResult, tmp_path: Path) -> None:
     frame["area"] = pd.to_datetime(["2020-01-01", None])
     frame.to_parquet(tmp_path / "a.parquet")
     answers = predict(codes_run.run_id, str(tmp_path / "a.parquet"))
-    assert answers["note"].tolist() == ["area: '2020-01-01' is no number", ""]
+    assert answers["note"].tolist() == ["area: '2020-01-01' is not a number", ""]
 
 
 def test_values_are_predicted_in_their_unit(diabetes_run: FitResult, tmp_path: Path) -> None:
@@ -565,7 +565,7 @@ def test_the_server_takes_tables(table_run: FitResult, wine: Path) -> None:
             ({"dataframe_records": [{"ash": 1}]}, "column 'alcohol' is missing"),
             (
                 {"dataframe_records": [{**plain[0], "ash": "much"}]},
-                "row 0: ash: 'much' is no number",
+                "row 0: ash: 'much' is not a number",
             ),
             ({"inputs": 3}, "expected"),
         ):

@@ -16,17 +16,11 @@ from project.core.arrays import Array
 from project.core.errors import UserError, nearest
 from project.data.images.cache import decode_all
 from project.data.images.decode import SUFFIXES
+from project.data.ratios import SPLITS
 from project.data.source import Source
-from project.data.splits import NAMES
-from project.data.tables.read import (
-    TaskChoice,
-    check_columns,
-    check_complete,
-    read_table,
-    to_groups,
-    to_targets,
-    to_texts,
-)
+from project.data.tables.read import check_columns, read_table
+from project.data.tables.targets import TaskChoice, to_groups, to_targets
+from project.data.tables.values import check_complete, to_texts
 
 LABELS = "labels.csv"
 # Official splits by the names that they go by, in lower case.
@@ -89,7 +83,7 @@ def images(
         listing = _list_by_labels(folder, task, group_by, ignore)
     else:
         listing = _list_by_folders(folder, ignore)
-    names = [name_of(file, folder) for file in listing.files]
+    names = [relative_name(file, folder) for file in listing.files]
     if group_by is not None and listing.groups is None:
         listing.groups = _group_by_name(names, group_by)
     return _read(folder, listing, names, image_size, channels)
@@ -99,7 +93,7 @@ def _read(
     folder: Path, listing: Listing, names: list[str], image_size: int, channels: int
 ) -> Source:
     # Official val, then official test, are at the end.
-    parts = np.array([NAMES.index(part) for part in listing.parts] or [0] * len(names))
+    parts = np.array([SPLITS.index(part) for part in listing.parts] or [0] * len(names))
     order = np.argsort(parts, kind="stable")
     decoded = decode_all([listing.files[i] for i in order], (image_size, image_size, channels))
     unreadable = tuple((names[order[i]], reason) for i, reason in decoded.unreadable.items())
@@ -124,7 +118,7 @@ def _read(
         hashes=decoded.hashes,
         names=tuple(names[i] for i in kept),
         sizes=decoded.sizes,
-        left_out=unreadable,
+        skipped=unreadable,
     )
 
 
@@ -132,7 +126,7 @@ def _list_by_folders(folder: Path, ignore: Sequence[str]) -> Listing:
     roots = _official_folders(folder) or {"": folder}
     files, labels, parts, names = [], [], [], set[str]()
     for part, place in roots.items():
-        if stray := find_pictures(place, place, deep=False):
+        if stray := find_images(place, place, deep=False):
             raise UserError(
                 f"data.root: {stray[0]}: a picture outside of the folders of classes: expected it "
                 "in one"
@@ -141,11 +135,11 @@ def _list_by_folders(folder: Path, ignore: Sequence[str]) -> Listing:
         if part and not visible:
             raise UserError(f"data.root: {place}: there are no folders of classes in it")
         for each in visible:
-            name = name_of(each, place)
+            name = relative_name(each, place)
             names.add(name)
             if name in ignore:
                 continue
-            found = find_pictures(each, folder)
+            found = find_images(each, folder)
             if not found:
                 raise UserError(
                     f"data.root: {each}: there are no pictures in it: expected "
@@ -196,15 +190,15 @@ def _official_folders(folder: Path) -> dict[str, Path]:
         raise UserError(
             f"data.root: {folder}: folders {others}: expected train, val and test alone, once each"
         )
-    return {part: found[part] for part in NAMES if part in found}
+    return {part: found[part] for part in SPLITS if part in found}
 
 
-def name_of(file: Path, folder: Path) -> str:
+def relative_name(file: Path, folder: Path) -> str:
     """A file's path in a folder, as a text whatever bytes it is made of."""
     return os.fsencode(file.relative_to(folder).as_posix()).decode(errors="backslashreplace")
 
 
-def find_pictures(place: Path, root: Path, deep: bool = True, key: str = "data.root") -> list[Path]:
+def find_images(place: Path, root: Path, deep: bool = True, key: str = "data.root") -> list[Path]:
     """Pictures in a folder, sorted by name.
 
     Args:
@@ -265,7 +259,9 @@ def _list_by_labels(
         if not file.is_file():
             raise UserError(f"data.root: {path}: there is no file '{file}': expected it")
         if count > 1:
-            raise UserError(f"data.root: {path}: file '{name_of(file, folder)}' is in it twice")
+            raise UserError(
+                f"data.root: {path}: file '{relative_name(file, folder)}' is listed twice"
+            )
     # Whole numbers are names of classes, however many.
     fractions = frame["label"].dtype.kind == "f" and bool((frame["label"] % 1 != 0).any())
     if task == "auto":
@@ -286,7 +282,7 @@ def _list_parts(column: pd.Series, path: Path) -> list[str]:
     for row, text in enumerate(column.astype(str), 1):
         part = PARTS.get(text.strip().lower())
         if part is None:
-            expected = ", ".join(NAMES)
+            expected = ", ".join(SPLITS)
             raise UserError(f"data.root: {path}: row {row}: split '{text}': expected {expected}")
         parts.append(part)
     if set(parts) == {"train"} or "train" not in parts:

@@ -1,8 +1,12 @@
-"""Columns of a table: what the training rows say of them, and rows in the terms of that."""
+"""Table columns: read from a file, fitted on the training split, encoded, described."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from pandas.api import types as kinds
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
@@ -10,56 +14,210 @@ from sklearn.preprocessing import OneHotEncoder
 from project.core.arrays import Array
 from project.core.errors import UserError
 from project.core.types import Column
-from project.data.source import RawColumn
+from project.data.tables.values import (
+    check_not_numbers,
+    check_plain,
+    check_precision,
+    parse_numbers,
+    to_numbers,
+    to_texts,
+)
+
+MAX_DESCRIBED = 20  # categories of one column in its description
 
 
-def learn_columns(
-    raw: Sequence[RawColumn], train: Array
-) -> tuple[tuple[Column, ...], Array, Array]:
-    """Learns medians, categories and the spread of features from training rows.
+def read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
+    """Reads a column of the training file; its categories are all texts in it, sorted.
 
     Args:
-        raw: the columns as they were read.
-        train: (N, C) float32.
+        values: Column of the file.
+        key: Config key and file, for the error message.
 
     Returns:
-        The columns; mean and standard deviation of each feature, (F,).
+        The column, not fitted yet; its values as (N,) float32: numbers, NaN where missing, or
+        category indices.
 
     Raises:
-        UserError: all training values of a column are missing.
+        UserError: The column is empty, or its values can't be used as numbers or categories.
     """
-    for column, values in zip(raw, train.T, strict=True):
+    name = str(values.name)
+    if values.isna().all():
+        raise UserError(
+            f"{key}: column '{name}' is empty: expected values, or data.ignore=['{name}']"
+        )
+    numbers = to_numbers(values, key)
+    if numbers is not None:
+        check_precision(values, numbers, key)
+        return Column(name), numbers
+    check_not_numbers(values, key)
+    # Only different values are turned into texts and sorted: far fewer than there are rows.
+    places, uniques = pd.factorize(values)  # -1 where missing
+    texts = [*to_texts(pd.Series(uniques)), *([""] if (places < 0).any() else [])]
+    categories, codes = np.unique(np.array(texts, dtype=str), return_inverse=True)
+    return Column(name, tuple(categories.tolist())), codes.astype(np.float32)[places]
+
+
+def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[tuple[Column, ...], Array, Array]:
+    """Fits medians, missing-value flags and categories on the training split.
+
+    Args:
+        columns: Columns as they were read.
+        rows: (N, C) float32, training rows.
+
+    Returns:
+        The fitted columns; mean and standard deviation of each feature, (F,).
+
+    Raises:
+        UserError: All training values of a column are missing.
+    """
+    for column, values in zip(columns, rows.T, strict=True):
         if np.isnan(values).all():
             raise UserError(
                 f"data.file: column '{column.name}': all its training values are missing: "
-                f"expected some, or data.ignore=['{column.name}']"
+                f"expected data.ignore=['{column.name}']"
             )
-    numbers = [i for i, column in enumerate(raw) if column.texts is None]
-    texts = [i for i, column in enumerate(raw) if column.texts is not None]
+    numbers = [i for i, column in enumerate(columns) if column.categories is None]
+    texts = [i for i, column in enumerate(columns) if column.categories is not None]
     imputer = SimpleImputer(strategy="median", add_indicator=True)
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     transformer = ColumnTransformer([("numbers", imputer, numbers), ("texts", encoder, texts)])
-    features = transformer.fit_transform(train.astype(np.float64))
-    columns = [Column(column.name) for column in raw]
+    features = transformer.fit_transform(rows.astype(np.float64))
+    fitted = list(columns)
     if numbers:
-        fitted = transformer.named_transformers_["numbers"]
-        flagged = {numbers[i] for i in fitted.indicator_.features_}
-        for i, fill in zip(numbers, fitted.statistics_.tolist(), strict=True):
-            columns[i] = Column(raw[i].name, None, fill, i in flagged)
+        imputer = transformer.named_transformers_["numbers"]
+        flagged = {numbers[i] for i in imputer.indicator_.features_}
+        for i, fill in zip(numbers, imputer.statistics_.tolist(), strict=True):
+            fitted[i] = replace(columns[i], fill=fill, is_flagged=i in flagged)
     if texts:
-        fitted = transformer.named_transformers_["texts"]
-        for i, codes in zip(texts, fitted.categories_, strict=True):
-            known = raw[i].texts or ()
-            columns[i] = Column(raw[i].name, tuple(known[int(code)] for code in codes))
-    return tuple(columns), features.mean(axis=0), features.std(axis=0)
+        encoder = transformer.named_transformers_["texts"]
+        for i, codes in zip(texts, encoder.categories_, strict=True):
+            known = columns[i].categories or ()
+            fitted[i] = replace(columns[i], categories=tuple(known[int(code)] for code in codes))
+    return tuple(fitted), features.mean(axis=0), features.std(axis=0)
 
 
-def recode(rows: Array, raw: Sequence[RawColumn], columns: Sequence[Column]) -> Array:
-    """Rows as they were read, in terms of the learnt columns: -1 is a category not seen."""
-    recoded = rows.copy()
-    for position, (before, after) in enumerate(zip(raw, columns, strict=True)):
-        if before.texts is not None:
+def encode_rows(rows: Array, columns: Sequence[Column], fitted: Sequence[Column]) -> Array:
+    """Changes the category indices of rows to those of the fitted columns, -1 if not in training.
+
+    Args:
+        rows: (N, C) float32, in the terms of ``columns``.
+        columns: Columns as they were read.
+        fitted: The same columns, fitted.
+    """
+    encoded = rows.copy()
+    for position, (column, after) in enumerate(zip(columns, fitted, strict=True)):
+        if column.categories is not None:
             codes = {text: code for code, text in enumerate(after.categories or ())}
-            new = np.array([codes.get(text, -1) for text in before.texts], dtype=np.float32)
-            recoded[:, position] = new[rows[:, position].astype(np.int64)]
-    return recoded
+            new = np.array([codes.get(text, -1) for text in column.categories], dtype=np.float32)
+            encoded[:, position] = new[rows[:, position].astype(np.int64)]
+    return encoded
+
+
+def encode_frame(
+    frame: pd.DataFrame, columns: Sequence[Column], num_columns: int, key: str
+) -> tuple[Array, list[str], Array]:
+    """Encodes a table for a trained model.
+
+    A category that is not in the training split is noted and encoded as none of the known ones.
+
+    Args:
+        frame: Table with the model's columns; others are ignored.
+        columns: Fitted columns of the model; empty for a model of unnamed numbers.
+        num_columns: Number of values per row that the model takes.
+        key: Config key and file, for the error message.
+
+    Returns:
+        (N, C) float32 rows; a note per row, mostly empty; (N,) bool, False for a row that can't be
+        predicted because a number is missing or not a number.
+
+    Raises:
+        UserError: A column is missing.
+    """
+    is_named = bool(columns)
+    if not is_named:
+        columns = _name_columns(frame, num_columns, key)
+    names = [column.name for column in columns]
+    if missing := [name for name in names if name not in frame.columns]:
+        raise UserError(f"{key}: column '{missing[0]}' is missing: expected {', '.join(names)}")
+    rows = np.empty((len(frame), len(names)), dtype=np.float32)
+    notes: list[list[str]] = [[] for _ in range(len(frame))]
+    usable = np.ones(len(frame), dtype=bool)
+    for position, column in enumerate(columns):
+        values = frame[column.name]
+        check_plain(values, key)
+        encode = _encode_numbers if column.categories is None else _encode_texts
+        rows[:, position], is_wrong = encode(values, column)
+        problem = "is not a number" if column.categories is None else "was not seen in training"
+        wrong = np.flatnonzero(is_wrong)
+        for row, text in zip(wrong, to_texts(values.iloc[wrong]), strict=True):
+            notes[row].append(f"{column.name}: '{text}' {problem}")
+        if column.categories is None:
+            usable &= ~is_wrong
+    if not is_named:  # such a model has no medians to impute missing numbers with
+        gaps = usable & np.isnan(rows).any(axis=1)
+        for row in np.flatnonzero(gaps):
+            notes[row].append("a number is missing")
+        usable &= ~gaps
+    return rows, ["; ".join(each) for each in notes], usable
+
+
+def _name_columns(frame: pd.DataFrame, num_columns: int, key: str) -> list[Column]:
+    """The columns of a table, in order, for a model of unnamed numbers."""
+    if frame.shape[1] != num_columns:
+        raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")
+    return [Column(name) for name in frame.columns]
+
+
+def _encode_numbers(values: pd.Series, column: Column) -> tuple[Array, Array]:
+    if kinds.is_datetime64_any_dtype(values.dtype) or kinds.is_timedelta64_dtype(values.dtype):
+        return np.full(len(values), np.nan, dtype=np.float32), values.notna().to_numpy()
+    numbers, is_wrong = parse_numbers(values)
+    with np.errstate(over="ignore"):
+        rounded = numbers.astype(np.float32)
+    is_wrong |= np.isinf(rounded)
+    return np.where(is_wrong, np.float32("nan"), rounded), is_wrong
+
+
+def _encode_texts(values: pd.Series, column: Column) -> tuple[Array, Array]:
+    codes = {text: code for code, text in enumerate(column.categories or ())}
+    places, uniques = pd.factorize(values)  # -1 where missing
+    known = [next((codes[s] for s in _spellings(each) if s in codes), -1) for each in uniques]
+    encoded = np.array([*known, codes.get("", -1)], dtype=np.float32)[places]
+    return encoded, encoded < 0
+
+
+def _spellings(value: Any) -> Iterator[str]:
+    """The ways in which the training file may have spelled a value."""
+    text = str(value)
+    yield text
+    if isinstance(value, float) and value.is_integer():
+        yield str(int(value))
+    if text.lower() in ("true", "false"):
+        yield from (text.capitalize(), text.lower(), text.upper())
+
+
+def describe_encoding(column: Column) -> str:
+    """One line on how the values of a fitted column are encoded."""
+    if column.categories is None:
+        return "a number, NaN where missing"
+    names = [f"`{name}`" if name else "missing" for name in column.categories[:MAX_DESCRIBED]]
+    more = ", ..." if len(column.categories) > MAX_DESCRIBED else ""
+    listed = ", ".join(f"{code} {name}" for code, name in enumerate(names))
+    return f"{listed}{more}, -1 for any other"
+
+
+def describe_values(column: Column, values: Array) -> tuple[str, float]:
+    """One line on the training values of a fitted column, and the share that is missing.
+
+    Args:
+        column: Fitted column.
+        values: (N,) float32, encoded training values.
+    """
+    if column.categories is None:
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        share = float(np.isnan(values).mean())
+        return f"{low:g} to {high:g}, median {column.fill:g}", share
+    counts = np.bincount(values.astype(np.int64), minlength=len(column.categories))
+    most = column.categories[int(counts.argmax())]
+    share = float(dict(zip(column.categories, counts, strict=True)).get("", 0) / len(values))
+    return f"{len(column.categories)} categories, most often '{most}'", share

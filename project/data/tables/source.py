@@ -1,23 +1,24 @@
-"""A table of the user's own, CSV or Parquet, with numbers, categories and gaps."""
+"""A user's own table, CSV or Parquet, with numbers, categories and missing values."""
+
+from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
+from project.core.arrays import Array
 from project.core.errors import UserError
-from project.data.source import RawColumn, Source
-from project.data.tables.read import (
+from project.core.types import Column
+from project.data.source import Source
+from project.data.tables.columns import read_column
+from project.data.tables.read import check_columns, read_table
+from project.data.tables.targets import (
     MAX_CATEGORIES,
     TaskChoice,
-    check_columns,
-    check_complete,
-    check_plain,
-    check_precision,
-    read_table,
-    to_categories,
     to_groups,
-    to_numbers,
     to_targets,
     to_times,
 )
+from project.data.tables.values import check_complete, check_plain
 
 
 def table(
@@ -28,21 +29,21 @@ def table(
     group_by: str | None = None,
     time_column: str | None = None,
 ) -> Source:
-    """Reads a table; every column but the named ones is a feature.
+    """Reads a table; every column without another role is a feature.
 
-    Missing numbers are filled with the median of the training rows and flagged, a missing text is a
-    category of its own. Rows without a target are left out.
+    Missing numbers are imputed with the median of the training split and flagged, a missing text is
+    a category of its own. Rows without a target are skipped.
 
     Args:
-        file: path of a CSV file (commas, UTF-8, a line of column names) or a Parquet file.
-        target: column to be predicted.
-        task: ``auto`` classifies texts and whole numbers of up to 20 kinds, and regresses others.
-        ignore: columns that are no features.
-        group_by: column; rows of one value stay in one split.
-        time_column: column; train is before val, and val before test.
+        file: Path of a CSV file (commas, UTF-8, a line of column names) or a Parquet file.
+        target: Name of the column to predict.
+        task: Task; ``auto`` classifies texts and up to 20 distinct whole numbers, else regresses.
+        ignore: Names of columns that are not features.
+        group_by: Name of a column; rows with the same value stay in one split.
+        time_column: Name of a column of times; train is earlier than val, val earlier than test.
 
     Raises:
-        UserError: names the file, the column and what was expected.
+        UserError: Names the file, the column and what was expected.
     """
     frame = read_table(file)
     named = {"data.target": target, "data.group_by": group_by, "data.time_column": time_column}
@@ -51,56 +52,45 @@ def table(
             check_columns(frame, [name], f"{key}: {file}")
     check_columns(frame, ignore, f"data.ignore: {file}")
     if group_by is not None and time_column is not None:
-        raise UserError(f"data.time_column: {time_column}: expected it without data.group_by")
+        raise UserError(
+            f"data.time_column: {time_column}: can't be combined with data.group_by: expected one "
+            "of the two"
+        )
     for name in frame.columns.difference(ignore, sort=False):
         check_plain(frame[name], f"data.file: {file}")
     if group_by is not None:
         check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
     has_target = frame[target].notna().to_numpy()
-    left_out = [(f"row {row + 1}", "no target") for row in np.flatnonzero(~has_target)]
+    skipped = tuple((f"row {row + 1}", "no target") for row in np.flatnonzero(~has_target))
     frame = frame[has_target].reset_index(drop=True)
     if frame.empty:
         raise UserError(f"data.target: {file}: column '{target}' is empty: expected values")
     targets, classes = to_targets(frame[target], task, f"data.target: {file}")
-    columns: list[RawColumn] = []
-    values = []
-    too_many = []
-    for name in frame.columns:
-        if name in (*named.values(), *ignore):
-            continue
-        column = frame[name]
-        if column.isna().all():
-            raise UserError(
-                f"data.file: {file}: column '{name}' is empty: expected values, or "
-                f"data.ignore=['{name}']"
-            )
-        numbers = to_numbers(column)
-        if numbers is not None:
-            check_precision(column, numbers, f"data.file: {file}")
-            columns.append(RawColumn(name))
-            values.append(numbers)
-            continue
-        codes, texts = to_categories(column, f"data.file: {file}")
-        if len(texts) > min(MAX_CATEGORIES, max(50, len(frame) / 2)):
-            too_many.append(name)
-        columns.append(RawColumn(name, texts))
-        values.append(codes)
-    if too_many:
-        quoted = ",".join(f"'{name}'" for name in too_many)
-        raise UserError(
-            f"data.file: {file}: column '{too_many[0]}' has {frame[too_many[0]].nunique()} "
-            f"different texts in {len(frame)} rows, too many for categories: expected "
-            f"data.ignore=[{','.join([*map(repr, ignore), quoted])}], or data.time_column= for "
-            "dates"
-        )
-    if not columns:
-        raise UserError(f"data.file: {file}: no column is left to predict from: expected some")
+    features = [name for name in frame.columns if name not in (*named.values(), *ignore)]
+    columns, inputs = _read_features(frame[features], ignore, f"data.file: {file}")
     return Source(
-        inputs=np.stack(values, axis=1),
+        inputs=inputs,
         targets=targets,
         classes=classes,
-        columns=tuple(columns),
+        columns=columns,
         groups=to_groups(frame[group_by].to_numpy()) if group_by else None,
         times=to_times(frame[time_column]) if time_column else None,
-        left_out=tuple(left_out),
+        skipped=skipped,
     )
+
+
+def _read_features(
+    frame: pd.DataFrame, ignore: Iterable[str], key: str
+) -> tuple[tuple[Column, ...], Array]:
+    if not len(frame.columns):
+        raise UserError(f"{key}: no column is left to predict from: expected at least one feature")
+    columns, values = zip(*(read_column(frame[name], key) for name in frame.columns), strict=True)
+    most = min(MAX_CATEGORIES, max(50, len(frame) / 2))
+    if too_many := [column for column in columns if len(column.categories or ()) > most]:
+        quoted = [*map(repr, ignore), *(f"'{column.name}'" for column in too_many)]
+        raise UserError(
+            f"{key}: column '{too_many[0].name}' has {frame[too_many[0].name].nunique()} different "
+            f"texts in {len(frame)} rows, too many for categories: expected "
+            f"data.ignore=[{','.join(quoted)}], or data.time_column= for dates"
+        )
+    return columns, np.stack(values, axis=1)

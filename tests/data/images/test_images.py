@@ -17,8 +17,9 @@ from data.own_data import KINDS, write_classes
 from PIL import Image
 
 import project
+from project.config.build import build_data, read_samples
 from project.core.errors import UserError
-from project.data import module
+from project.data import samples
 from project.data.images import cache
 from project.data.images.decode import decode_file
 from project.data.images.source import images
@@ -125,7 +126,7 @@ def test_unreadable_files_are_left_out_and_listed(folder: Path) -> None:
     (folder / "red" / ".hidden.png").write_bytes(content)
     source = images(str(folder), image_size=8)
     assert len(source.targets) == 34
-    assert dict(source.left_out) == {
+    assert dict(source.skipped) == {
         "red/red 00.png": "the file is empty",
         "green/green 01.png": "damaged (image file is truncated)",
     }
@@ -214,7 +215,7 @@ def test_two_processes_may_read_a_folder_at_once_and_one_may_be_killed(
 def test_a_large_folder_stays_in_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = images(str(folder), image_size=8)
     in_memory = DataModule(lambda: source, batch_size=4)
-    monkeypatch.setattr(module, "IN_MEMORY", 100)
+    monkeypatch.setattr(samples, "IN_MEMORY", 100)
     in_file = DataModule(lambda: source, batch_size=4)
     assert isinstance(in_file.train.inputs, Rows)
     assert isinstance(in_file.train_subset.inputs, Rows)
@@ -232,7 +233,9 @@ def test_what_a_run_leaves_behind_is_the_same_for_a_large_folder(
     overrides = [f"model={model}", "data=images", f"data.root='{folder}'", "data.image_size=16"]
     config = configure(*overrides, "trainer.max_epochs=1", "augment=none")
     in_memory = train(config)
-    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    monkeypatch.setattr(samples, "IN_MEMORY", 0)
+    read_samples.cache_clear()
+    assert isinstance(build_data(config).train.inputs, Rows)
     in_file = train(config)
     assert in_file.metrics == in_memory.metrics
     if model == "cnn":
@@ -250,10 +253,10 @@ FLAT = """
 import sys
 from pathlib import Path
 import numpy as np
-from project.data import module
+from project.data import module, samples
 from project.data.images import cache
 from project.data.images.source import images
-cache.FOLDER, module.IN_MEMORY = Path(sys.argv[2]), 0
+cache.FOLDER, samples.IN_MEMORY = Path(sys.argv[2]), 0
 
 def anonymous():  # bytes that can't be dropped and read again from a file
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -442,12 +445,12 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     "a file named twice": (
         lambda f: labels(f, "file,label\nred/red 01.png,1\nred/red 01.png,2\n"),
         {},
-        "file 'red/red 01.png' is in it twice",
+        "file 'red/red 01.png' is listed twice",
     ),
     "a file named in two ways": (
         lambda f: labels(f, "file,label\nred/red 01.png,1\nblue/../red/red 01.png,2\n"),
         {},
-        "file 'red/red 01.png' is in it twice",
+        "file 'red/red 01.png' is listed twice",
     ),
     "a split missing": (
         lambda f: labels(f, "file,label,split\nred/red 00.png,1,train\nred/red 01.png,2,\n"),
@@ -513,7 +516,7 @@ def test_what_is_no_file_or_has_an_odd_name_ends_nothing(folder: Path) -> None:
     (folder / "red" / os.fsdecode(b"caf\xe9\n.png")).write_bytes(content)
     source = images(str(folder), image_size=8)
     assert "red/caf\\xe9\n.png" in source.names
-    assert dict(source.left_out) == {
+    assert dict(source.skipped) == {
         "red/nowhere.png": "No such file or directory",
         "red/pipe.png": "a pipe, a device or the like: expected a file",
         "red/self.png": "Too many levels of symbolic links",

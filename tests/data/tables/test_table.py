@@ -115,7 +115,7 @@ def test_rows_without_a_target_are_left_out_and_listed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2.5\n2,\n3,4.5\n4,NA\n5,6.5\n")
     source = table(str(tmp_path / "a.csv"), "y")
     assert source.targets.tolist() == [2.5, 4.5, 6.5]
-    assert source.left_out == (("row 2", "no target"), ("row 4", "no target"))
+    assert source.skipped == (("row 2", "no target"), ("row 4", "no target"))
 
 
 def test_groups_stay_in_one_split_and_are_no_feature(file: Path) -> None:
@@ -212,7 +212,7 @@ SOLD: dict[str, object] = {"ignore": ["sold"]}
 BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "no such file": (lambda f: f.unlink(), {}, "there is no such file: expected a CSV or Parquet"),
     "an empty file": (text(""), {}, "the file is empty: expected a line of column names"),
-    "only names": (text("area,price\n"), {}, "it has no rows"),
+    "only names": (text("area,price\n"), {}, "the table has no rows"),
     "semicolons": (text("area;price\n1;2\n"), {}, "separated by semicolons: expected commas"),
     "tabs": (text("area\tprice\n1\t2\n"), {}, "separated by tabs: expected commas"),
     "bars": (text("area|price\n1|2\n"), {}, "separated by bars: expected commas"),
@@ -220,7 +220,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "a constant target": (change(price=3), SOLD, "column 'price' is constant, all its values are"),
     "an empty target": (change(price=None), SOLD, "column 'price' is empty: expected values"),
     "an empty column": (change(area=None), SOLD, "column 'area' is empty: expected values, or"),
-    "doubled names": (text("a,a,price\n1,2,3\n"), {}, "column 'a' is there twice: expected one"),
+    "doubled names": (text("a,a,price\n1,2,3\n"), {}, "column 'a' is listed twice: expected one"),
     "no name": (text("a,,price\n1,2,3\n"), {}, "column 2 has no name"),
     "no name of the first": (text(",a,price\n5,2,3\n4,2,2\n"), {}, "column 1 has no name"),
     "latin-1": (text("city,price\nKöln,2\n".encode("latin-1")), {}, "is not UTF-8"),
@@ -228,7 +228,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "an infinite number": (text("a,price\n1,2.5\ninf,3.5\n"), {}, "column 'a': inf in row 2"),
     "too large a number": (text("a,price\n1,2.5\n1e300,3.5\n"), {}, "column 'a': 1e+300 in row 2"),
     "a word among numbers": (
-        change(rooms=["many", *range(NUM_ROWS - 1)]), SOLD, "column 'rooms': 'many' in row 1 is no"
+        change(rooms=["many", *range(NUM_ROWS - 1)]), SOLD, "column 'rooms': 'many' in row 1 is not"
     ),
     "names of people": (
         change(name=[f"n{i}" for i in range(NUM_ROWS)]),
@@ -245,15 +245,15 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "thousands with commas": (
         change(rooms=[f"{i:,}" for i in range(900, 900 + NUM_ROWS)]),
         SOLD,
-        "column 'rooms': '1,000' in row 101 is no number, as most of its values are",
+        "column 'rooms': '1,000' in row 101 is not a number, unlike most of its values",
     ),
     "prices with a currency": (
-        change(price=[f"${i}.50" for i in range(NUM_ROWS)]), SOLD, "'$0.50' in row 1 is no number"
+        change(price=[f"${i}.50" for i in range(NUM_ROWS)]), SOLD, "'$0.50' in row 1 is not"
     ),
     "numbers that 32 bits can't hold": (
         change(rooms=range(1_700_000_000, 1_700_000_000 + NUM_ROWS)),
         SOLD,
-        "column 'rooms': 1700000000 to 1700000199: 32 bits can't tell such numbers apart",
+        "column 'rooms': 1700000000 to 1700000199 are too close together for 32-bit numbers",
     ),
     "a target that 32 bits can't hold": (
         change(price=np.arange(NUM_ROWS) / 2 + 1.7e9), SOLD, "column 'price': 1700000000 to"
@@ -261,7 +261,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "days or months first": (
         change(sold=[f"{1 + i % 12:02}/{1 + i % 11:02}/2020" for i in range(NUM_ROWS)]),
         {"time_column": "sold"},
-        "'01/01/2020' can be read in two ways, the day or the month first: expected a number, or",
+        "'01/01/2020' can be read in two ways, day first or month first: expected a number, or",
     ),
     "a missing group": (
         change(owner=[None, *range(NUM_ROWS - 1)]), {**SOLD, "group_by": "owner"}, "row 1 has no g"
@@ -285,7 +285,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
         change(sold=["2020-01-01", "soon"] * 100), {"time_column": "sold"}, "'soon' in row 2: expec"
     ),
     "group and time": (
-        nothing, {"group_by": "owner", "time_column": "sold"}, "expected it without data.group_by"
+        nothing, {"group_by": "owner", "time_column": "sold"}, "can't be combined with data.gro"
     ),
     "texts to regress": (
         nothing, {**SOLD, "target": "city", "task": "regression"}, "holds texts: expected numbers"
@@ -342,7 +342,7 @@ def test_marks_between_numbers_are_missing_ones(mark: str, file: Path) -> None:
     assert rooms.categories is None
     assert rooms.is_flagged
     marked = table(str(file), "rooms", task="regression", ignore=["sold"])
-    assert len(marked.left_out) == NUM_ROWS // 4
+    assert len(marked.skipped) == NUM_ROWS // 4
 
 
 def test_decimals_of_a_database_are_numbers(file: Path) -> None:
@@ -370,7 +370,7 @@ def test_nested_values_are_refused_but_where_they_are_ignored(
 
 def test_dates_are_no_feature(file: Path) -> None:
     make_frame().to_parquet(file.with_suffix(".parquet"))
-    with pytest.raises(UserError, match=r"column 'sold': it holds dates: expected .* data\.time_"):
+    with pytest.raises(UserError, match=r"column 'sold' holds dates: expected .* data\.time_"):
         table(str(file.with_suffix(".parquet")), "price")
 
 
