@@ -5,18 +5,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from multiprocessing import forkserver
 
 from project import ROOT
 from project.core.errors import TrainingError, UserError
 from project.core.signals import Stopped
-
-# All that a worker needs; the last is MLflow's, imported when a database is opened.
-PRELOADED = [
-    "project.reports.run",
-    "project.tracking.run",
-    "mlflow.store.tracking.sqlalchemy_store",
-]
 
 
 def run_command(main: Callable[[list[str]], None], usage: str) -> None:
@@ -45,15 +37,6 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> None:
         sys.exit(128 + stopped.signum)
     except BrokenPipeError:  # such as `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def start_importing() -> None:
-    """Starts the server that imports everything once; workers are forked from it.
-
-    Called early, it does so beside what a command does before its first job.
-    """
-    forkserver.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
 
 
 def parse_port(argument: str) -> int:

@@ -15,9 +15,10 @@ variants.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from project.cli.command import run_command, start_importing
+from project.cli.command import run_command
 from project.core.errors import UserError
 from project.core.signals import stoppable
+from project.workers.preload import start_importing
 
 if TYPE_CHECKING:
     from project.compare.comparison import Comparison
@@ -42,7 +43,8 @@ def compare_overrides(*overrides: str) -> "Comparison":
     from project.compare.comparison import compare, open_parent
     from project.compare.plan import read_lesson
     from project.compare.report import report, show
-    from project.workers.pool import Pool, choose_workers
+    from project.workers.capacity import choose_workers
+    from project.workers.pool import Pool
 
     base = [line for line in arguments if not line.startswith("lesson=")]
     with stoppable():

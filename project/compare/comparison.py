@@ -21,8 +21,9 @@ from project.tracking.lineage import source_hash
 from project.tracking.run import Run
 from project.tracking.store import store_folder
 from project.training.devices import Devices
-from project.workers.jobs import close_abandoned, train_nested
-from project.workers.pool import Job, Pool
+from project.workers.jobs import close_abandoned, train_all
+from project.workers.pool import Pool
+from project.workers.worker import Job
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Compar
     jobs = [_job(planned, parent, devices) for planned in lesson.runs]
     runs: dict[str, list[Trained]] = {variant: [] for variant in lesson.variants}
     what = f"{len(runs)} variants, {len(lesson.seeds)} seeds each"
-    done = train_nested(pool, jobs, find, what)
+    done = train_all(pool, jobs, find, what)
     failures = {}
     for planned in lesson.runs:
         child = done.get(planned.key)
@@ -135,7 +136,7 @@ def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
             "compare.seed": str(planned.seed),
             "compare.key": planned.key,
         },
-        brief=True,
+        log_model=False,
     )
 
 

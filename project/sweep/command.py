@@ -17,9 +17,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from project.cli.command import run_command, start_importing
+from project.cli.command import run_command
 from project.core.errors import UserError
 from project.core.signals import stoppable
+from project.workers.preload import start_importing
 
 if TYPE_CHECKING:
     from project.config.check import Config
@@ -50,7 +51,8 @@ def sweep(*overrides: str) -> "Winner":
         train_command,
     )
     from project.tracking.group import opened
-    from project.workers.pool import Pool, choose_workers
+    from project.workers.capacity import choose_workers
+    from project.workers.pool import Pool
 
     with stoppable():
         config, settings, tree = _read(overrides)

@@ -26,7 +26,8 @@ from project.tracking.run import Run, data_name, name_of
 from project.tracking.store import open_store
 from project.train import warn_of_data
 from project.training.devices import Devices, make_model
-from project.workers.pool import Job, Outcome, Pool
+from project.workers.pool import Pool
+from project.workers.worker import Job, Outcome
 
 # The code's own fault, or the machine's: the trial would do it again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -156,8 +157,8 @@ class Search:
                 "sweep.trial": str(number),
             },
             resume=resume,
-            brief=True,
-            is_watched=True,
+            log_model=False,
+            is_pruned=True,
         )
 
     def release_orphans(self) -> None:
@@ -195,7 +196,7 @@ class Search:
         if outcome.status == "stopped":
             self.study.release(number)
             return
-        if outcome.status == "lost" and self._can_go_on(number, outcome.exit_code):
+        if outcome.status == "died" and self._can_go_on(number, outcome.exit_code):
             self._close_run(number, f"interrupted: {reason}")
             self.study.release(number)
             say(f"trial {number:3d}  interrupted ({reason}), it is taken up again")

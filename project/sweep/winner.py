@@ -25,8 +25,9 @@ from project.sweep.search import Search, short
 from project.tracking import group
 from project.tracking.registry import Registration, register
 from project.tracking.run import Run
-from project.workers.jobs import close_abandoned, train_nested
-from project.workers.pool import Job, Outcome, Pool
+from project.workers.jobs import close_abandoned, train_all
+from project.workers.pool import Pool
+from project.workers.worker import Job, Outcome
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _train_again(
     # Of all settings first one seed, then the next.
     jobs = [_job(search, trial, seed) for seed in seeds for trial in trials]
     what = f"the best {len(trials)} settings again, {num_seeds} fresh seeds each"
-    done = train_nested(pool, jobs, lambda: _retrained(search), what)
+    done = train_all(pool, jobs, lambda: _retrained(search), what)
     settings = []
     for trial in trials:
         runs = [done.get((trial.number, seed)) for seed in seeds]
@@ -181,7 +182,7 @@ def _finish(search: Search, pool: Pool, trial: FrozenTrial) -> Setting:
     outputs = Run(run_id).mlflow_run.outputs
     if outputs is None or not outputs.model_outputs:
         job = search.job_of(trial.number, trial.params, run_id)
-        jobs = [replace(job, brief=False, is_watched=False)]
+        jobs = [replace(job, log_model=True, is_pruned=False)]
         outcomes: list[Outcome] = []
         pool.run(
             lambda: jobs.pop() if jobs else None, lambda job, outcome: outcomes.append(outcome)

@@ -12,7 +12,9 @@ from project.config.check import TrainerSettings
 from project.core.errors import UserError
 from project.tracking.run import find_run
 from project.training.devices import Devices
-from project.workers.pool import Job, Outcome, Pool, choose_workers
+from project.workers.capacity import choose_workers
+from project.workers.pool import Pool
+from project.workers.worker import Job, Outcome
 
 CPU = Devices("cpu", 1)
 
@@ -29,7 +31,7 @@ def run(pool: Pool, *jobs: Job, **callbacks: Callable[..., object]) -> list[tupl
 
 def job(name: object, *overrides: str, **options: bool) -> Job:
     config = configure(*TINY, *overrides).model_dump()
-    return Job(name, config, {"mlflow.runName": f"job {name}"}, brief=True, **options)  # type: ignore[arg-type]
+    return Job(name, config, {"mlflow.runName": f"job {name}"}, log_model=False, **options)  # type: ignore[arg-type]
 
 
 def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: object) -> None:
@@ -39,8 +41,8 @@ def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: ob
         job("good"),
         broken,
         job("nan", "optimizer=sgd", "optimizer.lr=1e30"),
-        job("pruned", is_watched=True),
-        job("watched", "seed=2", is_watched=True),
+        job("pruned", is_pruned=True),
+        job("watched", "seed=2", is_pruned=True),
     ]
     told: list[tuple[object, int]] = []
 
@@ -50,7 +52,7 @@ def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: ob
         return job.name == "pruned"
 
     with Pool(1, CPU) as pool:
-        outcomes = {each.name: outcome for each, outcome in run(pool, *jobs, on_epoch=prune)}
+        outcomes = {each.name: outcome for each, outcome in run(pool, *jobs, should_prune=prune)}
     assert {name: outcome.status for name, outcome in outcomes.items()} == {
         "good": "complete",
         "broken": "failed",
@@ -82,7 +84,7 @@ def test_a_run_of_the_pool_is_the_run_of_the_command(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_is_a_lost_job_and_another_takes_its_place(
+def test_a_job_whose_worker_dies_ends_as_died_and_another_worker_takes_its_place(
     signum: signal.Signals,
 ) -> None:
     def kill(running: list[Job]) -> None:
@@ -93,7 +95,7 @@ def test_a_worker_that_dies_is_a_lost_job_and_another_takes_its_place(
     with Pool(1, CPU) as pool:
         ended = run(pool, job("long", "trainer.max_epochs=500"), job("next"), on_tick=kill)
     assert [(each.name, outcome.status) for each, outcome in ended] == [
-        ("long", "lost"),
+        ("long", "died"),
         ("next", "complete"),
     ]
     assert ended[0][1].exit_code == -signum
@@ -109,9 +111,9 @@ def test_stopping_closes_the_runs_and_leaves_no_process(own_store: object) -> No
 
     ended: list[Outcome] = []
     with Pool(2, CPU) as pool:
-        jobs = [job(n, "trainer.max_epochs=500", is_watched=True) for n in range(2)]
+        jobs = [job(n, "trainer.max_epochs=500", is_pruned=True) for n in range(2)]
         with pytest.raises(Interrupted):
-            run(pool, *jobs, on_epoch=interrupt)
+            run(pool, *jobs, should_prune=interrupt)
         processes = [worker.process for worker in pool._workers if worker]
         pool.stop(lambda job, outcome: ended.append(outcome))
     assert {outcome.status for outcome in ended} == {"stopped"}
@@ -126,8 +128,8 @@ def test_jobs_on_two_devices_are_watched_and_pruned_too(own_store: object) -> No
     with Pool(1, devices) as pool:
         ended = run(
             pool,
-            job("pruned", *two, is_watched=True),
-            on_epoch=lambda job, epoch, score: True,
+            job("pruned", *two, is_pruned=True),
+            should_prune=lambda job, epoch, score: True,
         )
     assert ended[0][1].status == "pruned"
     run_ = find_run("last").mlflow_run
@@ -147,7 +149,7 @@ def test_memory_does_not_grow_from_job_to_job(own_store: object) -> None:
 
 
 def test_workers_are_chosen_by_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("project.workers.pool.num_cores", lambda: 6)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     settings = TrainerSettings(accelerator="cpu")
     assert choose_workers("auto", settings, 1) == (6, CPU)
