@@ -119,7 +119,7 @@ def predictions(folder: Path) -> dict[str, float]:
     from project.reports.run import load_best
     from project.serving.files import predict
     from project.serving.predictor import BATCH, load_scorer
-    from project.tracking.run import find_run
+    from project.tracking.find import find_run
     from project.train import train
 
     small = folder / "small"

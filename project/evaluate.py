@@ -57,7 +57,7 @@ def evaluate(run_id: str) -> Evaluation:
     from project.figures.classification import confusion_matrix as draw_confusion_matrix
     from project.models.tasks import Classifier
     from project.reports.run import measure
-    from project.tracking.run import record_opening
+    from project.tracking.openings import record_opening
 
     with stoppable():
         run, data, model, device = load_finished(run_id)
@@ -104,7 +104,7 @@ def load_finished(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
     """
     from project.config.build import build_data
     from project.reports.run import load_best
-    from project.tracking.run import check_same_data, find_run
+    from project.tracking.find import check_same_data, find_run
     from project.training.devices import choose_devices
 
     run = find_run(run_id)

@@ -11,13 +11,15 @@ from project.cli.read import read_training
 from project.config.build import build_data
 from project.config.check import Config, check
 from project.config.compose import compose
+from project.config.names import data_name, name_of
 from project.core.console import say
 from project.core.signals import stoppable
 from project.data.module import DataModule
 from project.data.splits import describe_duplicates
 from project.models.base import Model
 from project.reports.run import log_best, report
-from project.tracking.run import Run, check_same_data, data_name, find_run, name_of
+from project.tracking.find import check_same_data, find_run
+from project.tracking.run import Run
 from project.training.callbacks import ShouldStop
 from project.training.devices import Devices, choose_devices, choose_precision, make_model
 from project.training.loop import fit

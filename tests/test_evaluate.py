@@ -16,7 +16,7 @@ from project.data.digits import digits
 from project.data.source import Source
 from project.evaluate import evaluate, main
 from project.reports.run import load_best
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.train import train
 from project.training.results import FitResult
 
@@ -131,7 +131,7 @@ def test_mistakes(arguments: list[str], message: str) -> None:
 
 
 def test_last_of_an_empty_store_and_an_unfinished_run_are_mistakes(own_store: Path) -> None:
-    with pytest.raises(UserError, match="run: last: there is no run yet"):
+    with pytest.raises(UserError, match="run: last: no runs yet"):
         evaluate("last")
     run = find_run(train(configure(*TINY)).run_id)
     run.client.set_terminated(run.id, "KILLED")

@@ -63,10 +63,9 @@ def _convert(parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> 
 def _find(value: str, kind: Any, key: str) -> str:
     """The full id of a run; a model of the registry keeps its name."""
     # MLflow takes over a second to import, so only commands that name a run do it this early.
-    from project.tracking.models import run_of
-    from project.tracking.run import find_run
+    from project.tracking.find import find_model_run, find_run
 
     if kind == ModelId and value.startswith("models:/"):
-        run_of(value)
+        find_model_run(value)
         return value
     return find_run(value, key).id

@@ -32,7 +32,7 @@ def read_training(overrides: Sequence[str], resume: RunId | None = None) -> dict
     if resume is None:
         return read_config(overrides)
     # MLflow takes over a second to import: only a resumed run needs it to know its config.
-    from project.tracking.run import find_run
+    from project.tracking.find import find_run
 
     run = find_run(resume, "resume")
     if run.mlflow_run.info.status == "FINISHED":

@@ -15,10 +15,10 @@ from project.core.console import say
 from project.core.errors import TrainingError, UserError
 from project.data.module import DataModule
 from project.evaluate import evaluate
-from project.tracking import group
-from project.tracking.group import Child
+from project.tracking.children import create_parent, opened
+from project.tracking.find import RunInfo, children, find_by_tags
 from project.tracking.lineage import source_hash
-from project.tracking.run import Run
+from project.tracking.run import PARENT, Run
 from project.tracking.store import store_folder
 from project.training.devices import Devices
 from project.workers.jobs import close_abandoned, train_all
@@ -61,10 +61,10 @@ def open_parent(lesson: Lesson) -> Iterator[Run]:
     except Timeout:
         raise UserError(f"lesson: {lesson.name}: another process is comparing it now") from None
     with lock:
-        parent = group.find_by_tags(tags)
+        parent = find_by_tags(tags)
         if parent is None:
-            parent = group.create_parent(lesson.name, tags)
-        with group.opened(parent):
+            parent = create_parent(lesson.name, tags)
+        with opened(parent):
             yield parent
 
 
@@ -81,11 +81,9 @@ def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Compar
         TrainingError: no run was finished.
     """
 
-    def find() -> dict[str, Child]:
+    def find() -> dict[str, RunInfo]:
         return {
-            run.tags["compare.key"]: run
-            for run in group.children(parent)
-            if "compare.key" in run.tags
+            run.tags["compare.key"]: run for run in children(parent) if "compare.key" in run.tags
         }
 
     close_abandoned(find())
@@ -130,7 +128,7 @@ def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
         name=planned.key,
         config=config,
         tags={
-            group.PARENT: parent.id,
+            PARENT: parent.id,
             "mlflow.runName": f"{planned.variant}, seed {planned.seed}",
             "compare.variant": planned.variant,
             "compare.seed": str(planned.seed),
@@ -140,7 +138,7 @@ def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
     )
 
 
-def _trained(planned: Planned, child: Child, data: DataModule) -> Trained:
+def _trained(planned: Planned, child: RunInfo, data: DataModule) -> Trained:
     run = Run(child.id)
     metrics = dict(child.metrics)
     return Trained(planned.variant, planned.seed, run, run.config(), data, metrics, child.tags)

@@ -19,12 +19,12 @@ from project.compare.claims import Claim, parse_claim
 from project.config.build import build_data
 from project.config.check import Config, check
 from project.config.compose import CONF, compose
+from project.config.names import name_of
 from project.config.schema import STRICT, validate
 from project.core.errors import UserError, nearest
 from project.core.types import Count, Seed
 from project.models.tasks import Task
 from project.tracking.lineage import source_hash
-from project.tracking.run import name_of
 from project.training.devices import make_model
 
 LESSONS = ROOT / "lessons"

@@ -27,8 +27,8 @@ from project.models.base import Model
 from project.models.contract import Predictor
 from project.models.tasks import Classifier, Regressor
 from project.reports.run import measure
-from project.tracking.listing import read_artifact
-from project.tracking.run import Run, count_openings
+from project.tracking.openings import count_openings
+from project.tracking.run import Run
 
 BATCH_SIZE = 256  # images reconstructed at once
 
@@ -220,7 +220,7 @@ def _training(run: Run, data: DataModule) -> Iterator[str]:
     stored = run.mlflow_run
     tags = stored.data.tags
     yield f"- run `{run.id}`, best epoch {tags.get('best_epoch', '')}"
-    changed = " with uncommitted changes" if read_artifact(run, "uncommitted.diff") else ""
+    changed = " with uncommitted changes" if run.read_text("uncommitted.diff") else ""
     yield f"- commit `{tags.get('mlflow.source.git.commit', '')}`{changed}"
     yield f"- command `{tags.get('mlflow.source.name', '')}`"
     wanted = ("model.", "optimizer.", "scheduler.", "penalty.", "loss.", "trainer.", "seed")

@@ -206,7 +206,7 @@ def main(arguments: Sequence[str]) -> None:
     from project.config.build import build_data
     from project.config.check import check
     from project.config.compose import compose
-    from project.tracking.run import data_name
+    from project.config.names import data_name
     from project.tracking.store import store_folder
 
     with stoppable():

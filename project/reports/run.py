@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from project.config.build import build_model
 from project.config.check import Config
+from project.config.names import data_name
 from project.core.arrays import Array
 from project.core.types import Spec
 from project.data.module import DataModule
@@ -18,7 +19,8 @@ from project.models.base import Model
 from project.models.contract import Contract, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
 from project.reports.data import look, to_json
-from project.tracking.run import Run, data_name
+from project.tracking.models import log_model
+from project.tracking.run import Run
 from project.training.devices import Devices
 from project.training.results import FitResult
 
@@ -56,7 +58,7 @@ def report(
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
     contract = Contract.of(model).to_plain()
-    run.log_model(predictor, example, predictions[:num_examples], result.best_step, contract)
+    log_model(run, predictor, example, predictions[:num_examples], result.best_step, contract)
 
 
 def load_best(run: Run, config: Config, spec: Spec) -> Model:

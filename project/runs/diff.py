@@ -1,39 +1,47 @@
-"""Says what differs between two runs: config, code, packages, data and metrics.
+"""Compares two runs: config, code, packages, data and metrics."""
 
-Usage: python -m project.runs.diff RUN RUN
-
-  RUN   a run id, its first letters as `make runs` shows them, or last
-"""
-
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
+from rich.table import Table
+
 from project.cli.command import run_command
+from project.config.check import flatten
+from project.core.console import stdout
 from project.core.errors import UserError
+from project.core.types import RunId
+from project.runs.list import ID_LENGTH
+from project.tracking.find import find_run
+from project.tracking.lineage import parse_packages
+from project.tracking.run import Run
 
 ABSENT = "-"
+Pairs = Mapping[str, tuple[str, str]]  # both values, by name
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between two runs; what is equal is left out.
+    """Both values of everything that differs between two runs.
 
     Attributes:
-        runs: their ids.
-        config: both values, by flat key.
-        code: both commits; and files with uncommitted changes that differ.
-        packages: both versions, by name.
-        data: both fingerprints, by split.
-        metrics: both values, by name.
+        runs: Ids of the two runs.
+        config: Config values by flat key.
+        code: Commits; and hashes of uncommitted changes by file.
+        packages: Package versions by name.
+        data: Fingerprints by split.
+        metrics: Metrics on val and test by name.
     """
 
     runs: tuple[str, str]
-    config: Mapping[str, tuple[str, str]]
-    code: Mapping[str, tuple[str, str]]
-    packages: Mapping[str, tuple[str, str]]
-    data: Mapping[str, tuple[str, str]]
-    metrics: Mapping[str, tuple[str, str]]
+    config: Pairs
+    code: Pairs
+    packages: Pairs
+    data: Pairs
+    metrics: Pairs
 
     @property
     def is_empty(self) -> bool:
@@ -41,55 +49,87 @@ class Difference:
         return not (self.config or self.code or self.packages or self.data or self.metrics)
 
 
-def diff(first: str, second: str) -> Difference:
-    """Compares two runs.
+def diff(first: RunId, second: RunId) -> Difference:
+    """Compares two runs: config, code, packages, data and metrics.
 
     Args:
-        first: a run id, its beginning, or ``last``.
-        second: another.
+        first: First run: its id, the first letters of it, or ``last``.
+        second: Second run.
 
     Raises:
-        UserError: there is no such run.
+        UserError: There is no such run, or it was stopped before it logged its config.
     """
-    from project.tracking.listing import describe_run
-    from project.tracking.run import find_run
+    runs = find_run(first, "first"), find_run(second, "second")
 
-    runs = find_run(first, "runs"), find_run(second, "runs")
-    a, b = (describe_run(run) for run in runs)
-    files = [changed_files(each.changes) for each in (a, b)]
-    marks = [{file: f"changes {hash_text(text)}" for file, text in each.items()} for each in files]
+    def compare(read: Callable[[Run], Mapping[str, object]]) -> Pairs:
+        return _compare(*map(read, runs))
+
     return Difference(
         runs=(runs[0].id, runs[1].id),
-        config=_compare(a.config, b.config),
-        code=_compare({"commit": a.commit, **marks[0]}, {"commit": b.commit, **marks[1]}),
-        packages=_compare(a.packages, b.packages),
-        data=_compare(a.fingerprints, b.fingerprints),
-        metrics=_compare(a.metrics, b.metrics),
+        config=compare(lambda run: flatten(run.stored_config())),
+        code=compare(_read_code),
+        packages=compare(lambda run: parse_packages(run.read_text("requirements.txt"))),
+        data=compare(lambda run: json.loads(run.read_text("split.json") or "{}").get("sha256", {})),
+        metrics=compare(_read_metrics),
     )
 
 
+def show(difference: Difference) -> None:
+    """Prints a table for each part that differs."""
+    names = [run[:ID_LENGTH] for run in difference.runs]
+    if difference.is_empty:
+        print(f"{names[0]} and {names[1]}: the same config, code, packages, data and metrics")
+        return
+    for title in ("config", "code", "packages", "data", "metrics"):
+        pairs: Pairs = getattr(difference, title)
+        if not pairs:
+            print(f"{title}: the same")
+            continue
+        table = Table(title, *names, box=None, pad_edge=False)
+        if title == "metrics":
+            table.add_column("difference")
+        for key, pair in pairs.items():
+            is_hash = title in ("code", "data")
+            cells = [text[:12] if is_hash and " " not in text else text for text in pair]
+            if title == "metrics":
+                cells.append(_subtract(pair))
+            table.add_row(*map(escape, [key, *cells]))
+        stdout().print(table)
+
+
 def changed_files(changes: str) -> dict[str, str]:
-    """The part of a git diff that is about each file, by its name."""
+    """The part of a git diff about each file, by its name."""
     parts = re.split(r"^(?=diff --git )", changes, flags=re.M)
     return {part.splitlines()[0].partition(" b/")[2]: part for part in parts if part.strip()}
 
 
-def hash_text(text: str) -> str:
-    """A short name for a text, to see whether two are the same."""
-    import hashlib
+def _read_code(run: Run) -> dict[str, object]:
+    files = changed_files(run.read_text("uncommitted.diff"))
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in files.items()}
+    commit = run.mlflow_run.data.tags.get("mlflow.source.git.commit", "")
+    return {"commit": commit, **{name: f"changes {each}" for name, each in hashes.items()}}
 
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+def _read_metrics(run: Run) -> dict[str, object]:
+    metrics = run.mlflow_run.data.metrics
+    return {name: value for name, value in metrics.items() if name.startswith(("best/", "test/"))}
 
 
-def _compare(
-    first: Mapping[str, object], second: Mapping[str, object]
-) -> dict[str, tuple[str, str]]:
-    found = {}
+def _compare(first: Mapping[str, object], second: Mapping[str, object]) -> Pairs:
+    pairs = {}
     for key in dict.fromkeys([*first, *second]):
         a, b = first.get(key, ABSENT), second.get(key, ABSENT)
-        if a != b and not (a != a and b != b):  # NaN is not itself
-            found[key] = (str(a), str(b))
-    return found
+        if a != b and not (a != a and b != b):  # NaN differs from itself.
+            pairs[key] = (str(a), str(b))
+    return pairs
+
+
+def _subtract(pair: tuple[str, str]) -> str:
+    try:
+        first, second = map(float, pair)
+    except ValueError:
+        return ""
+    return f"{second - first:+.6g}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -97,44 +137,8 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
         given = " ".join(arguments) or "nothing"
         raise UserError(f'runs: {given}: expected two runs, as in make diff RUNS="<id> <id>"')
-    _show(diff(*arguments))
-
-
-def _show(difference: Difference) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from project.runs.list import ID_LENGTH
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=400)
-    names = [run[:ID_LENGTH] for run in difference.runs]
-    if difference.is_empty:
-        print(f"{names[0]} and {names[1]}: the same config, code, packages, data and metrics")
-        return
-    for title in ("config", "code", "packages", "data", "metrics"):
-        pairs: Mapping[str, tuple[str, str]] = getattr(difference, title)
-        if not pairs:
-            print(f"{title}: the same")
-            continue
-        columns = [title, *names, *(["difference"] if title == "metrics" else [])]
-        table = Table(*columns, box=None, pad_edge=False)
-        for key, pair in pairs.items():
-            cells = [escape(text[:12] if title in ("code", "data") and " " not in text else text)
-                     for text in pair]  # fmt: skip
-            table.add_row(escape(key), *cells, *(_subtract(pair) if title == "metrics" else []))
-        console.print(table)
-
-
-def _subtract(pair: Iterable[str]) -> list[str]:
-    try:
-        first, second = map(float, pair)
-    except ValueError:
-        return [""]
-    return [f"{second - first:+.6g}"]
+    show(diff(*arguments))
 
 
 if __name__ == "__main__":
-    run_command(main, __doc__)
+    run_command(main, __doc__ or "")

@@ -62,24 +62,26 @@ def reproduce(run_id: str) -> Reproduction:
         UserError: there is no such run, or its code isn't in this repository any more.
         TrainingError: training failed this time.
     """
-    from project.tracking.lineage import packages
-    from project.tracking.listing import describe_run, parse_packages
-    from project.tracking.run import Run, find_run
+    from project.tracking.find import find_run
+    from project.tracking.lineage import packages, parse_packages
+    from project.tracking.run import Run
 
     with stoppable(), tempfile.TemporaryDirectory() as temporary:
         run = find_run(run_id)
         status = run.mlflow_run.info.status
         if status != "FINISHED":
             raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
-        original = describe_run(run)
+        original = run.mlflow_run.data
         installed = parse_packages(packages())
         others = {
             name: version
-            for name, version in original.packages.items()
+            for name, version in parse_packages(run.read_text("requirements.txt")).items()
             if installed.get(name) != version and name != "lightning-experiments"
         }
         place = Path(temporary)
-        with _worktree(place / "tree", run, original.commit, original.changes) as tree:
+        commit = original.tags.get("mlflow.source.git.commit", "")
+        changes = run.read_text("uncommitted.diff")
+        with _worktree(place / "tree", run, commit, changes) as tree:
             if others:
                 _install(others, place / "packages")
             again = Run(_train(run, tree, place))
@@ -158,11 +160,10 @@ def _install(packages: Mapping[str, str], folder: Path) -> None:
 
 def _train(run: "Run", tree: Path, place: Path) -> str:
     """Trains in a process of its own; the id of the new run."""
-    from project.tracking.listing import read_artifact
     from project.tracking.store import experiment_name, tracking_uri
 
     config = place / "config.yaml"
-    config.write_text(read_artifact(run, "config.yaml"))
+    config.write_text(run.read_text("config.yaml"))
     environment = {
         **os.environ,
         # Not this project's code and packages, but the run's.

@@ -70,11 +70,11 @@ def export(
     from project.evaluate import load_finished
     from project.models.contract import Contract
     from project.reports.card import write_card
-    from project.tracking.models import run_of
+    from project.tracking.find import find_model_run
     from project.tracking.store import store_folder
 
     with stoppable(), tempfile.TemporaryDirectory() as temporary:
-        run, data, model, _ = load_finished(run_of(run_id).id)
+        run, data, model, _ = load_finished(find_model_run(run_id).id)
         model.cpu()
         tags = run.mlflow_run.data.tags
         name = f"{tags['data']}-{tags['model']}"

@@ -50,7 +50,7 @@ def sweep(*overrides: str) -> "Winner":
         show,
         train_command,
     )
-    from project.tracking.group import opened
+    from project.tracking.children import opened
     from project.workers.capacity import choose_workers
     from project.workers.pool import Pool
 

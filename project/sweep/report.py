@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from project.figures import search as figures
 from project.sweep.search import Search
-from project.tracking import group
+from project.tracking.find import children
 
 EVALUATOR = "PED-ANOVA"
 PAIR = ("optimizer.lr", "optimizer.weight_decay")  # of the contour, where both are searched
@@ -37,9 +37,7 @@ def log_trials(search: Search) -> None:
 def _table(search: Search, finished: list[FrozenTrial]) -> str:
     """CSV, a line a trial, with the id of its run in MLflow."""
     runs = {
-        run.tags["sweep.trial"]: run
-        for run in group.children(search.parent)
-        if "sweep.trial" in run.tags
+        run.tags["sweep.trial"]: run for run in children(search.parent) if "sweep.trial" in run.tags
     }
     keys = list(search.space.distributions)
     text = io.StringIO()

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from project.config.build import build_data
 from project.config.check import Config
+from project.config.names import data_name, name_of
 from project.config.schema import STRICT
 from project.core.console import say
 from project.core.errors import UserError
@@ -21,8 +22,9 @@ from project.core.types import Count, NonNegativeInt, Positive
 from project.data.module import DataModule
 from project.sweep.space import Space, check_space, parse
 from project.sweep.study import PrunerName, SamplerName, Study, default_storage, open_storage
-from project.tracking import group
-from project.tracking.run import Run, data_name, name_of
+from project.tracking.children import close_run, create_parent, find_parent, log_series
+from project.tracking.find import children
+from project.tracking.run import PARENT, Run
 from project.tracking.store import open_store
 from project.train import warn_of_data
 from project.training.devices import Devices, make_model
@@ -151,7 +153,7 @@ class Search:
             name=number,
             config=self.space.apply(self.config, params),
             tags={
-                group.PARENT: self.parent.id,
+                PARENT: self.parent.id,
                 "mlflow.runName": f"trial {number}",
                 "sweep.study": self.study.name,
                 "sweep.trial": str(number),
@@ -168,7 +170,7 @@ class Search:
 
     def find_run(self, number: int) -> str | None:
         """Id of a trial's run in MLflow."""
-        found = group.children(self.parent, {"sweep.trial": str(number)})
+        found = children(self.parent, {"sweep.trial": str(number)})
         return found[-1].id if found else None
 
     def _next_job(self) -> Job | None:
@@ -231,7 +233,7 @@ class Search:
     def _close_run(self, number: int, reason: str, status: str = "KILLED") -> None:
         run_id = self.find_run(number)
         if run_id is not None:
-            group.close(run_id, status, reason)
+            close_run(run_id, status, reason)
 
     def _log_progress(self) -> None:
         """Logs the best score so far over the finished trials; MLflow keeps equal points once."""
@@ -243,7 +245,7 @@ class Search:
             if best is not None and trial.datetime_complete is not None:
                 points.append((step, best, int(trial.datetime_complete.timestamp() * 1000)))
         already = self._num_logged
-        group.log_series(self.parent, f"best/{self.score_name}", points[already:])
+        log_series(self.parent, f"best/{self.score_name}", points[already:])
         self._num_logged = len(points)
         if self._bar is not None:
             self._bar.update(len(self.finished()) - self._bar.n)
@@ -339,7 +341,7 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
             "data": data_name(config.data),
             "sweep.fingerprint": data.fingerprint,
         }
-        parent = group.create_parent(study.name, tags)
+        parent = create_parent(study.name, tags)
         parent.log_params(
             {f"search.{key}": text for key, text in space.describe().items()}
             | {
@@ -351,7 +353,7 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
         parent.log_text(json.dumps(space.describe(), indent=2), "space.json")
         study.note("parent", parent.id)
         return parent
-    return group.find_parent(str(known))
+    return find_parent(str(known))
 
 
 def short(value: Any) -> str:

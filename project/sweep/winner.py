@@ -22,9 +22,9 @@ from project.core.errors import TrainingError
 from project.core.statistics import Estimate, estimate, paired_difference
 from project.evaluate import evaluate
 from project.sweep.search import Search, short
-from project.tracking import group
+from project.tracking.find import RunInfo, children
 from project.tracking.registry import Registration, register
-from project.tracking.run import Run
+from project.tracking.run import PARENT, Run
 from project.workers.jobs import close_abandoned, train_all
 from project.workers.pool import Pool
 from project.workers.worker import Job, Outcome
@@ -157,7 +157,7 @@ def _job(search: Search, trial: FrozenTrial, seed: int) -> Job:
         name=(trial.number, seed),
         config={**config, "seed": seed},
         tags={
-            group.PARENT: search.parent.id,
+            PARENT: search.parent.id,
             "mlflow.runName": f"trial {trial.number}, seed {seed}",
             "sweep.study": search.study.name,
             "sweep.retrain": str(trial.number),
@@ -166,11 +166,11 @@ def _job(search: Search, trial: FrozenTrial, seed: int) -> Job:
     )
 
 
-def _retrained(search: Search) -> dict[tuple[int, int], group.Child]:
+def _retrained(search: Search) -> dict[tuple[int, int], RunInfo]:
     """Runs with fresh seeds, by trial and seed; the last where there are several."""
     return {
         (int(run.tags["sweep.retrain"]), int(run.tags["sweep.seed"])): run
-        for run in group.children(search.parent)
+        for run in children(search.parent)
         if "sweep.retrain" in run.tags
     }
 

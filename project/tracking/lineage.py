@@ -12,15 +12,48 @@ import tempfile
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import DatasetInput, InputTag
 
 from project import ROOT
-from project.data.module import DataModule
 
-MAX_FILE = 1_000_000  # bytes of a new file up to which it is taken for code
+MAX_FILE = 1_000_000  # bytes; a larger new file is not taken for code
+
+
+class Samples(Protocol):
+    """Inputs and targets of one split."""
+
+    inputs: Any
+    targets: Any
+
+
+class Data(Protocol):
+    """The splits of a data set: a ``DataModule``, whose imports are too slow for this package.
+
+    Attributes:
+        split: Sample indices of each split.
+        duplicates: Number of samples that occur in both splits of a pair, by pair.
+        fingerprints: SHA-256 of each split by name.
+    """
+
+    split: Any
+    duplicates: dict[str, int]
+    fingerprints: dict[str, str]
+
+    @property
+    def train(self) -> Samples:
+        """Training split."""
+
+    @property
+    def val(self) -> Samples:
+        """Validation split."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all splits together."""
 
 
 def git(*arguments: str, index: Path | None = None) -> str:
@@ -111,6 +144,12 @@ def packages() -> str:
     return "\n".join(sorted(lines, key=str.lower)) + "\n"
 
 
+def parse_packages(text: str) -> dict[str, str]:
+    """Versions by package name, from lines ``name==version``; without suffixes of local builds."""
+    pairs = (line.partition("==") for line in text.splitlines() if "==" in line)
+    return {name.lower().replace("_", "-"): version.partition("+")[0] for name, _, version in pairs}
+
+
 def user() -> str:
     """Who runs this; empty where the system has no name for them."""
     try:
@@ -129,20 +168,34 @@ def command_line() -> str:
     return re.sub(r"(://[^/\s:@]*:)[^/\s@]+@", r"\1***@", shlex.join(arguments))
 
 
-def dataset_inputs(data: DataModule, name: str) -> list[DatasetInput]:
+def data_tags(data: Data) -> dict[str, str]:
+    """Tags of a run that tell its data from others."""
+    return {
+        "split.fingerprint": data.fingerprint,
+        "split.test_fingerprint": data.fingerprints["test"],
+        **{f"split.duplicates.{pair}": str(count) for pair, count in data.duplicates.items()},
+    }
+
+
+def describe_split(data: Data) -> dict[str, Any]:
+    """Fingerprints and sample indices of all splits, as JSON holds them."""
+    indices = {name: each.tolist() for name, each in vars(data.split).items()}
+    return {"fingerprint": data.fingerprint, "sha256": data.fingerprints, **indices}
+
+
+def dataset_inputs(data: Data, name: str) -> list[DatasetInput]:
     """MLflow's records of the train and val splits: digest, shapes and sizes."""
-    inputs = []
+    records = []
     for split, samples in (("train", data.train), ("val", data.val)):
-        inputs_like = samples.inputs  # MLflow takes its shape and type
-        if not isinstance(inputs_like, np.ndarray):  # without reading what is in a file
-            inputs_like = np.broadcast_to(np.zeros((), inputs_like.dtype), inputs_like.shape)
+        inputs = samples.inputs  # MLflow logs their shape and type.
+        if not isinstance(inputs, np.ndarray):  # Rows of a file are not read for that.
+            inputs = np.broadcast_to(np.zeros((), inputs.dtype), inputs.shape)
         dataset = from_numpy(
-            inputs_like,
+            inputs,
             targets=samples.targets,
             name=f"{name}-{split}",
             digest=data.fingerprints[split][:36],
         )
-        inputs.append(
-            DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)])
-        )
-    return inputs
+        tags = [InputTag("mlflow.data.context", split)]
+        records.append(DatasetInput(dataset._to_mlflow_entity(), tags))
+    return records

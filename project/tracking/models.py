@@ -1,37 +1,90 @@
-"""Saved models: found by run or by name in the registry, and loaded without unpickling anything."""
+"""Saved models: logged, and loaded without unpickling anything."""
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import mlflow.pytorch
+import numpy as np
+import torch
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from torch import Tensor
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
 
+from project.core.arrays import Array
 from project.core.errors import UserError
-from project.tracking.run import CONTRACT, Run, find_run, use_tracking_uri
-from project.tracking.store import open_store, tracking_uri
+from project.tracking.find import find_run, model_id
+from project.tracking.run import Run
+from project.tracking.store import open_store, tracking_uri, use_tracking_uri
+
+CONTRACT = "contract"  # key of a saved model's metadata
+
+
+def log_model(
+    run: Run,
+    predictor: nn.Module,
+    example: Array,
+    example_output: Array,
+    step: int,
+    contract: Mapping[str, Any],
+) -> None:
+    """Logs a model in the pt2 format, for any batch size, without pickled code.
+
+    Args:
+        run: Run that has trained the model.
+        predictor: Network in eval mode, on the CPU.
+        example: Batch of at least two raw inputs; one would fix the batch size at 1.
+        example_output: Predictions of the example.
+        step: Training step of the weights; the metrics of that step become the model's.
+        contract: Input and output format, stored with the model as plain values.
+    """
+    signature = ModelSignature(
+        Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+        Schema([TensorSpec(example_output.dtype, (-1, *example_output.shape[1:]))]),
+    )
+    logged = run.client.create_logged_model(
+        run.experiment_id, "model", source_run_id=run.id, params=run.mlflow_run.data.params
+    )
+    with use_tracking_uri(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Model.log(
+            None,
+            model_id=logged.model_id,
+            flavor=mlflow.pytorch,
+            run_id=run.id,
+            step=step,
+            pytorch_model=predictor,
+            signature=signature,
+            input_example=example,
+            serialization_format="pt2",
+            metadata={CONTRACT: dict(contract)},
+            validate_serving_input=False,  # It would load the model once more.
+            pip_requirements=[
+                f"torch=={torch.__version__.partition('+')[0]}",
+                f"numpy=={np.__version__}",
+                f"mlflow=={mlflow.__version__}",
+            ],
+        )
 
 
 def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     """Loads a saved model.
 
     Args:
-        model: a run id, ``last``, or a name of the registry: ``models:/name@champion`` or
-            ``models:/name/3``.
+        model: Run id, its first letters, ``last``, or a registered model such as
+            ``models:/name@champion`` or ``models:/name/3``.
 
     Returns:
         The network, and the contract that it was saved with.
 
     Raises:
-        UserError: there is no such model, or it wasn't saved by this project.
+        UserError: There is no such model, or another program has saved it.
     """
-    address = model if model.startswith("models:/") else f"models:/{model_id(model)}"
+    address = model if model.startswith("models:/") else f"models:/{model_id(find_run(model))}"
     open_store()
     try:
         with use_tracking_uri():
@@ -39,12 +92,12 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
             metadata = Model.load(folder).metadata or {}
             if CONTRACT not in metadata:
                 raise UserError(
-                    f"run: {model}: it was saved without what predicting needs: expected a model "
-                    "of this version of `make train`"
+                    f"run: {model}: its input format was not saved with it: expected a model that "
+                    "this version of `make train` has saved"
                 )
             with warnings.catch_warnings(), _refuse_pickle():
                 warnings.simplefilter("ignore")
-                network = mlflow.pytorch.load_model(str(Path(folder)))
+                network = mlflow.pytorch.load_model(folder)
     except (MlflowException, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
@@ -54,55 +107,9 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     return network, metadata[CONTRACT]
 
 
-def run_of(model: str) -> Run:
-    """The run that trained a model.
-
-    Args:
-        model: a run id, ``last``, or a name of the registry.
-
-    Raises:
-        UserError: there is no such run or model.
-    """
-    if not model.startswith("models:/"):
-        return find_run(model)
-    client, _ = open_store()
-    name, _, version = model.removeprefix("models:/").rpartition("/")
-    aliased, _, alias = model.removeprefix("models:/").rpartition("@")
-    try:
-        if aliased:
-            found = client.get_model_version_by_alias(aliased, alias)
-        elif version == "latest":
-            versions = client.search_model_versions(f"name='{name}'")
-            found = max(versions, key=lambda each: int(each.version))
-        else:
-            found = client.get_model_version(name, version)
-    except (MlflowException, ValueError):
-        raise UserError(
-            f"run: {model}: there is no such model: expected models:/<name>@champion"
-        ) from None
-    return find_run(str(found.run_id))
-
-
-def model_id(run_id: str) -> str:
-    """The id of the model that a run has saved.
-
-    Raises:
-        UserError: there is no such run, or it has saved none.
-    """
-    run = find_run(run_id)
-    outputs = run.mlflow_run.outputs
-    if outputs is None or not outputs.model_outputs:
-        status = run.mlflow_run.info.status
-        raise UserError(
-            f"run: {run.id}: it has saved no model, it is {status}: expected a finished run of "
-            "`make train`, or the winner of a sweep"
-        )
-    return str(outputs.model_outputs[-1].model_id)
-
-
 @contextmanager
 def _refuse_pickle() -> Iterator[None]:
-    """Makes MLflow refuse files that could run code when they are loaded."""
+    """Makes MLflow reject files that could run code when they are loaded."""
     variable = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
     previous = os.environ.get(variable)
     os.environ[variable] = "false"

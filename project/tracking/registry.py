@@ -6,8 +6,9 @@ from typing import Literal
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from project.core.errors import TrainingError
-from project.tracking.run import Run, use_tracking_uri
+from project.tracking.find import model_id
+from project.tracking.run import Run
+from project.tracking.store import use_tracking_uri
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,7 @@ def _find_version(run: Run, name: str) -> ModelVersion | None:
 
 
 def _create_version(run: Run, name: str) -> ModelVersion:
-    outputs = run.mlflow_run.outputs
-    if outputs is None or not outputs.model_outputs:
-        raise TrainingError(f"run {run.id} has no model: expected a run of `make train`")
-    model_id = outputs.model_outputs[-1].model_id
+    model = model_id(run)
     try:
         run.client.create_registered_model(name)
     except MlflowException as error:
@@ -96,5 +94,5 @@ def _create_version(run: Run, name: str) -> ModelVersion:
             raise
     with use_tracking_uri():  # the store looks the model up through MLflow's global client
         return run.client.create_model_version(
-            name, f"models:/{model_id}", run_id=run.id, model_id=model_id
+            name, f"models:/{model}", run_id=run.id, model_id=model
         )

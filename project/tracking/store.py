@@ -4,9 +4,12 @@ import logging
 import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -42,6 +45,22 @@ def store_folder() -> Path:
 def checkpoint_folder(run_id: str) -> Path:
     """The folder of a run's checkpoints ``last.ckpt`` and ``best.ckpt``."""
     return store_folder() / "checkpoints" / run_id
+
+
+@contextmanager
+def use_tracking_uri() -> Iterator[None]:
+    """Points MLflow's global functions to the store for the block."""
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking_uri())  # It sets the environment variable as well.
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(previous)
+        if variable is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
 def open_store() -> tuple[MlflowClient, str]:

@@ -16,6 +16,7 @@ from project.config.check import Config
 from project.core.errors import Pruned
 from project.data.module import DataModule
 from project.models.base import Model
+from project.tracking.logger import metric_logger
 from project.tracking.run import Run
 from project.training.callbacks import (
     Checkpoint,
@@ -114,7 +115,7 @@ def _fit(
                 enable_version_counter=False,
             )
         )
-    with warnings.catch_warnings(), run.metric_logger(enabled=rank == 0) as logger:
+    with warnings.catch_warnings(), metric_logger(run, enabled=rank == 0) as logger:
         warnings.filterwarnings("ignore", module=r"lightning|torchmetrics|torch")
         trainer = pl.Trainer(
             accelerator=devices.accelerator,

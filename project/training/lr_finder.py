@@ -60,8 +60,9 @@ def find_lr(config: "Config") -> RangeTest:
     import numpy as np
 
     from project.config.build import build_data
+    from project.config.names import data_name, name_of
     from project.figures.learning_rate import range_test
-    from project.tracking.run import Run, data_name, name_of
+    from project.tracking.run import Run
     from project.training.devices import choose_devices
 
     with stoppable():

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from project.core.console import say
-from project.tracking import group
-from project.tracking.group import Child
+from project.tracking.children import close_run
+from project.tracking.find import RunInfo
 from project.workers.pool import OnTick, Pool, ShouldPrune
 from project.workers.worker import Job, Outcome
 
@@ -16,7 +16,7 @@ MAX_RESTARTS = 2  # restarts of a run whose worker is killed again and again at 
 # The run's own fault: it would crash again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
-Find = Callable[[], Mapping[Any, Child]]
+Find = Callable[[], Mapping[Any, RunInfo]]
 
 
 class Jobs(Protocol):
@@ -62,7 +62,7 @@ def train_jobs(
             run_id = jobs.find_run(job)
             if run_id is not None:
                 status, prefix = ("KILLED", "interrupted: ") if restarts else ("FAILED", "")
-                group.close(run_id, status, f"{prefix}{outcome.reason}")
+                close_run(run_id, status, f"{prefix}{outcome.reason}")
             if restarts:
                 jobs.put_back(replace(job, resume=run_id))
                 say(f"{job.tags['mlflow.runName']}  interrupted ({outcome.reason}), restarting")
@@ -125,7 +125,9 @@ class _Unfinished:
         )
 
 
-def train_all(pool: Pool, jobs: Sequence[Job], find: Find, description: str) -> Mapping[Any, Child]:
+def train_all(
+    pool: Pool, jobs: Sequence[Job], find: Find, description: str
+) -> Mapping[Any, RunInfo]:
     """Trains each job that isn't FINISHED; interrupted runs resume from their checkpoints.
 
     Args:
@@ -144,7 +146,7 @@ def train_all(pool: Pool, jobs: Sequence[Job], find: Find, description: str) -> 
     return find()
 
 
-def close_abandoned(runs: Mapping[Any, Child]) -> None:
+def close_abandoned(runs: Mapping[Any, RunInfo]) -> None:
     """Closes runs that a killed process has left RUNNING.
 
     Args:
@@ -152,4 +154,4 @@ def close_abandoned(runs: Mapping[Any, Child]) -> None:
     """
     for run in runs.values():
         if run.status == "RUNNING":
-            group.close(run.id, "KILLED", "interrupted: its process is gone")
+            close_run(run.id, "KILLED", "interrupted: its process is gone")

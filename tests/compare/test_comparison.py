@@ -18,7 +18,7 @@ from scipy import stats
 
 import project
 from project.compare.command import main
-from project.tracking.group import Child, children, find_by_tags, opened
+from project.tracking.find import RunInfo, children, find_by_tags, opened
 from project.tracking.run import Run
 from project.tracking.store import open_store
 
@@ -58,7 +58,7 @@ def parent_of(name: str = "") -> Run:
     return parent
 
 
-def by_variant(runs: list[Child]) -> dict[tuple[str, str], Child]:
+def by_variant(runs: list[RunInfo]) -> dict[tuple[str, str], RunInfo]:
     return {(run.tags["compare.variant"], run.tags["compare.seed"]): run for run in runs}
 
 

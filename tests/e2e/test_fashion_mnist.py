@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from project.data.torchvision_sets import DEBIAN_FASHION_MNIST
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.training.results import FitResult
 
 pytestmark = pytest.mark.skipif(

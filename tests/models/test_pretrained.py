@@ -17,7 +17,7 @@ from project.core.errors import UserError
 from project.core.signals import Stopped
 from project.models.pretrained import Pretrained
 from project.serving.files import predict
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.train import train
 from project.training.devices import make_model
 from project.training.results import FitResult

@@ -18,7 +18,7 @@ from project.data.images import cache
 from project.data.images.similar import MIN_BITS, MIN_SIZE, find_near, hash_images
 from project.data.splits import hash_samples
 from project.reports.data import figures, look, main
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.training.results import FitResult
 
 

@@ -12,7 +12,7 @@ from project.core.errors import UserError
 from project.evaluate import evaluate_robustness
 from project.reports.robustness import CORRUPTIONS, area_under, corrupt, measure_robustness
 from project.reports.run import load_best
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.training.results import FitResult
 
 RNG = np.random.default_rng(0)

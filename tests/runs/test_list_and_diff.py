@@ -9,10 +9,9 @@ from conftest import TINY, command, configure
 from project.core.errors import TrainingError, UserError
 from project.runs.diff import changed_files, diff
 from project.runs.diff import main as show_difference
-from project.runs.list import ID_LENGTH, main, say_seconds
-from project.tracking.group import create_parent, opened
-from project.tracking.listing import list_runs
-from project.tracking.run import find_run
+from project.runs.list import ID_LENGTH, format_seconds, main
+from project.tracking.children import create_parent, opened
+from project.tracking.find import find_run, latest_runs
 from project.train import train
 from project.training.results import FitResult
 
@@ -21,7 +20,7 @@ def test_an_empty_store_says_what_to_do(
     own_store: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([])
-    assert capsys.readouterr().out == "there is no run yet: `make train` makes one\n"
+    assert capsys.readouterr().out == "no runs yet: run `make train` first\n"
 
 
 def test_the_latest_runs_come_first_with_what_became_of_them(
@@ -33,13 +32,13 @@ def test_the_latest_runs_come_first_with_what_became_of_them(
     second = train(configure("data=diabetes", "trainer.max_epochs=2"))
     with pytest.raises(TrainingError):
         train(configure("data=diabetes", "optimizer.lr=1e9", "trainer.max_epochs=9"))
-    failed, *others = list_runs(10)
+    failed, *others = latest_runs(10)
     assert [run.id for run in others] == [second.run_id, first.run_id, parent.id]
     assert failed.status == "FAILED"
     assert failed.score is None
     assert others[0].score == pytest.approx(second.score)
     assert (others[0].score_name, others[0].model, others[0].data) == ("rmse", "linear", "diabetes")
-    assert (others[1].parent, others[1].score_name) == ("a study", "accuracy")
+    assert (others[1].parent_name, others[1].score_name) == ("a study", "accuracy")
     assert others[1].seconds > 0
     main(["limit=3"])
     lines = capsys.readouterr().out.splitlines()
@@ -61,7 +60,7 @@ def test_the_beginning_of_an_id_is_enough(digits_run: FitResult, diabetes_run: F
     ("seconds", "text"), [(3.4, "3 s"), (65, "1:05 min"), (3599, "59:59 min"), (7260, "2:01 h")]
 )
 def test_durations_as_people_say_them(seconds: float, text: str) -> None:
-    assert say_seconds(seconds) == text
+    assert format_seconds(seconds) == text
 
 
 def test_only_what_differs_is_said(
@@ -125,7 +124,7 @@ def test_a_diff_is_told_apart_by_file() -> None:
     [
         ([], "runs: nothing: expected two runs, as in make diff"),
         (["last"], "runs: last: expected two runs"),
-        (["last", "none"], "runs: none: there is no such run"),
+        (["last", "none"], "second: none: there is no such run"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], message: str, digits_run: FitResult) -> None:

@@ -22,8 +22,8 @@ from project.models.contract import Predictor
 from project.reports.run import load_best
 from project.serving import export as module
 from project.serving.export import export, main
+from project.tracking.find import find_run
 from project.tracking.registry import register
-from project.tracking.run import find_run
 from project.train import train
 from project.training.results import FitResult
 

@@ -36,8 +36,8 @@ from project.serving.files import main, predict
 from project.serving.predictor import load_scorer
 from project.serving.serve import main as serve
 from project.serving.server import make_app
+from project.tracking.find import find_run
 from project.tracking.registry import register
-from project.tracking.run import find_run
 from project.train import train
 from project.training.results import FitResult
 
@@ -380,7 +380,7 @@ def test_a_mistake_is_answered_in_one_line(
 
 def test_a_trial_of_a_sweep_has_no_model(train_run: Callable[..., FitResult]) -> None:
     brief = train(configure("model.width=8", "trainer.max_epochs=1"), log_model=False)
-    with pytest.raises(UserError, match="it has saved no model, it is FINISHED: expected"):
+    with pytest.raises(UserError, match="it is FINISHED and has no model: expected"):
         predict(brief.run_id, "anything")
 
 

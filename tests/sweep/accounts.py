@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 import project
 from project.core.errors import TrainingError, UserError
 from project.sweep.command import main
-from project.tracking.group import Child, children
+from project.tracking.find import RunInfo, children
 from project.tracking.run import Run
 
 # A trial of a second or two.
@@ -69,7 +69,7 @@ class Swept:
         return self.study.get_trials(deepcopy=False)
 
     @property
-    def runs(self) -> dict[int, Child]:
+    def runs(self) -> dict[int, RunInfo]:
         """The runs of the trials, by number; there is one of each."""
         found = [run for run in children(self.parent) if "sweep.trial" in run.tags]
         by_number = {int(run.tags["sweep.trial"]): run for run in found}

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 from sweep.accounts import check_accounts, opened, start, states
 
-from project.tracking.group import children
+from project.tracking.find import children
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:

@@ -22,8 +22,9 @@ from project.config.build import build_data
 from project.core.errors import UserError
 from project.reports.run import load_best, measure
 from project.tracking import lineage
-from project.tracking.run import Run, find_run, use_tracking_uri
-from project.tracking.store import open_store, tracking_uri
+from project.tracking.find import find_run
+from project.tracking.run import Run
+from project.tracking.store import open_store, tracking_uri, use_tracking_uri
 from project.train import train
 from project.training.devices import Devices
 from project.training.results import FitResult

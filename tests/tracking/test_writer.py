@@ -10,6 +10,7 @@ import pytest
 import torch
 from mlflow.entities import Metric
 
+from project.tracking.logger import metric_logger
 from project.tracking.run import Run
 from project.tracking.store import open_store
 from project.tracking.writer import MetricWriter
@@ -120,7 +121,7 @@ def test_a_run_s_metrics_are_sent_however_its_training_ends(error: Exception | N
     run.folder.mkdir(parents=True)
 
     def work() -> None:
-        with run, run.metric_logger() as logger:
+        with run, metric_logger(run) as logger:
             assert logger is not None
             for step in range(1, 51):
                 logger.log_metrics({"train/loss": step}, step)

@@ -15,7 +15,7 @@ from torch import nn
 import project
 from project.config.build import build_data
 from project.core.errors import UserError
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.train import train
 from project.training.devices import choose_devices, choose_precision, make_model
 from project.training.results import FitResult

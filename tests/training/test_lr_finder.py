@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import project
 from project.core.errors import TrainingError, UserError
 from project.figures.learning_rate import range_test
-from project.tracking.run import Run, find_run
+from project.tracking.find import find_run
+from project.tracking.run import Run
 from project.train import train
 from project.training.lr_finder import SIGMA, RangeTest, find_lr, main, smooth, suggest
 
@@ -59,7 +60,7 @@ def test_its_run_has_the_curve_and_is_no_trained_run(
     assert [file.path for file in run.client.list_artifacts(run.id, "figures")] == [
         "figures/learning_rate.png"
     ]
-    with pytest.raises(UserError, match="there is no run yet"):
+    with pytest.raises(UserError, match="no runs yet"):
         find_run("last")
 
 

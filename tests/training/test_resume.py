@@ -23,7 +23,8 @@ from project.data.digits import digits
 from project.data.source import Source
 from project.models.base import Model
 from project.models.tasks import Classifier
-from project.tracking.run import Run, find_run
+from project.tracking.find import find_run
+from project.tracking.run import Run
 from project.tracking.store import open_store
 from project.train import main, train
 from project.training.results import FitResult

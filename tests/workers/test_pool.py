@@ -10,7 +10,7 @@ from conftest import TINY, configure
 
 from project.config.check import TrainerSettings
 from project.core.errors import UserError
-from project.tracking.run import find_run
+from project.tracking.find import find_run
 from project.training.devices import Devices
 from project.workers.capacity import choose_workers
 from project.workers.pool import Pool
