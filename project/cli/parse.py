@@ -55,8 +55,8 @@ def _convert(parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> 
         name: (each.annotation, ... if each.default is REQUIRED else each.default)
         for name, each in parameters.items()
     }
-    given = {name: value for name, value in values.items() if value}
-    model = validate("", create_model("Arguments", __config__=FROM_TEXT, **fields), given)
+    texts = {name: text for name, text in values.items() if text}
+    model = validate("", create_model("Arguments", __config__=FROM_TEXT, **fields), texts)
     return {name: getattr(model, name) for name in fields}
 
 

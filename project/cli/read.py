@@ -5,6 +5,7 @@ from typing import Any
 
 from project.config.check import Config, check
 from project.config.compose import compose
+from project.config.names import name_of
 from project.core.errors import UserError
 from project.core.types import RunId
 
@@ -47,10 +48,7 @@ def _check_same_values(config: Config, overrides: Sequence[str]) -> None:
         return
     stored = config.flatten()
     # With the run's own groups, because an override of one of their keys needn't name them.
-    groups = [
-        f"{name}={getattr(config, name)['_target_'].rpartition('.')[2].lower()}"
-        for name in ("data", "model")
-    ]
+    groups = [f"{name}={name_of(getattr(config, name))}" for name in ("data", "model")]
     values = check(compose("train", [*groups, *overrides])).flatten()
     for key in (line.partition("=")[0].lstrip("+~") for line in overrides):
         for name, value in values.items():
