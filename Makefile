@@ -52,7 +52,7 @@ $(VENV)/.installed-dashboard: $(VENV)/.installed
 install: $(VENV)/.installed  ## set .venv up (the other targets do so themselves)
 
 data: $(VENV)/.installed  ## look at a data set before training: DATA=images ROOT=folder, DATA=table ...
-	@$(RUN_PYTHON) -m project.reports.data $(OVERRIDES)
+	@$(RUN_PYTHON) -m project data $(OVERRIDES)
 
 find-lr: $(VENV)/.installed  ## suggest a learning rate: MODEL= DATA= ... as for train
 	@$(RUN_PYTHON) -m project.training.lr_finder $(OVERRIDES)

@@ -1,59 +1,60 @@
-"""Looks at a data set before anything is trained on it.
+"""Describes a data set before training: counts, statistics, duplicates, skipped files, figures.
 
-Usage: python -m project.reports.data [GROUP=OPTION ...] [KEY=VALUE ...]
-
-  python -m project.reports.data data=images data.root=path/to/folder
-  python -m project.reports.data data=table data.file=path.csv data.target=price
-
-Counts by class and split, sizes, statistics of the training split, duplicates and near-duplicates
-across splits, what can't be read; and pictures, in mlruns/data/<name>/. The test split stays
-sealed: of its samples only hashes and labels are taken.
+The test split stays sealed: only hashes and labels of its samples are used.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from project.cli.command import run_command
-from project.core.signals import stoppable
+import numpy as np
+from matplotlib.figure import Figure
+from rich.markup import escape
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from project.config.build import build_data
+from project.config.check import Config
+from project.config.names import data_name
+from project.core.console import stdout
+from project.data.images.similar import MIN_SIZE, find_near, hash_images
+from project.data.module import DataModule
+from project.data.ratios import SPLITS
+from project.data.source import Source
+from project.data.splits import describe_duplicates, hash_samples
+from project.data.tables.columns import describe_values
+from project.figures import data as drawing
+from project.figures.training import augmentation_sheet
+from project.tracking.store import store_folder
 
-    from project.data.module import DataModule
-    from project.data.source import Source
-
-SPLITS = ("train", "val", "test")
-MAX_LISTED = 100  # names of each kind that are kept
-MAX_HASHED = 70_000  # images among which near-duplicates are looked for
-NUM_SHOWN = 8
-NUM_CLASSES = 12  # on the contact sheet
-MAX_SHOWN = 30  # rows of a printed table
+MAX_LISTED = 100  # skipped samples and near-duplicates listed in the report
+MAX_HASHED = 70_000  # number of images up to which near-duplicates are searched for
+MAX_CLASSES = 12  # classes on the contact sheet
+MAX_IMAGES = 8  # images per class on the contact sheet
+MAX_ROWS = 30  # rows of a printed table
 
 
 @dataclass(frozen=True)
-class Overview:
-    """What there is to know of a data set before training.
+class DataReport:
+    """Facts about a data set that matter before training.
 
     Attributes:
-        name: of the data.
-        task: what the targets are.
-        shape: of a raw sample.
-        num_samples: by split.
-        class_counts: by class, of each split in the order train, val, test; empty for values.
-        target: mean and standard deviation over train, of values; empty for classes.
-        sizes: least, median and greatest height and width of the image files; empty for others.
-        channels: mean and standard deviation of each channel over train, of 255; empty for tables.
-        columns: of each column of a table, what train has in it.
-        duplicates: samples of the first split of a pair whose input is also in the second.
-        near_duplicates: likewise, images that look the same though their pixels differ; None where
-            that can't be told.
-        near_pairs: names of some of those.
-        left_out: why a file or row isn't among the samples, by name.
-        num_left_out: how many those are.
-        fingerprint: of the splits.
+        name: Name of the data set.
+        task: Kind of targets.
+        shape: Shape of a raw sample.
+        num_samples: Number of samples, by split.
+        class_counts: Number of samples in train, val and test, by class; empty for regression.
+        target: Mean and standard deviation of the training targets; empty for classification.
+        sizes: Minimum, median and maximum height and width of the image files; else empty.
+        channels: Mean and standard deviation of each channel over train, 0 to 255; else empty.
+        columns: Name, training values and share of missing values of each table column.
+        duplicates: Number of samples in the first split of a pair that are also in the second.
+        near_duplicates: Number of images in the first split of a pair that look like one in the
+            second but differ in pixels; None if images are too small or too many to compare.
+        near_pairs: File names of some near-duplicates.
+        left_out: Reasons why files or rows were skipped, by name.
+        num_left_out: Number of skipped files or rows.
+        fingerprint: SHA-256 of the splits.
     """
 
     name: str
@@ -72,47 +73,64 @@ class Overview:
     num_left_out: int
     fingerprint: str
 
+    def to_json(self) -> str:
+        """All fields as indented JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
-def look(data: "DataModule", name: str, max_hashed: int = MAX_HASHED) -> Overview:
+
+def describe_data(config: Config) -> DataReport:
+    """Describes a data set before training; writes figures and data.json to mlruns/data/<name>/.
+
+    Args:
+        config: Config of a run.
+    """
+    data = build_data(config)
+    report = summarise_data(data, data_name(config.data))
+    folder = store_folder() / "data" / report.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):  # figures of the same data with other settings
+        old.unlink()
+    (folder / "data.json").write_text(report.to_json())
+    for title, figure in data_figures(data, report):
+        figure.savefig(folder / f"{title}.png", dpi=120)
+    return report
+
+
+def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) -> DataReport:
     """Counts, measures and hashes a data set.
 
     Args:
-        data: of a config.
-        name: of the data.
-        max_hashed: images up to which near-duplicates are looked for.
+        data: Data of a config.
+        name: Name of the data set.
+        max_hashed: Number of images up to which near-duplicates are searched for.
     """
-    import numpy as np
-
     source, spec = data.read(), data.spec
-    parts = [getattr(data.split, split) for split in SPLITS]
-    counts = (
-        [np.bincount(source.targets[part], minlength=len(spec.classes)) for part in parts]
+    split = {name: getattr(data.split, name) for name in SPLITS}
+    counts = [
+        np.bincount(source.targets[part], minlength=len(spec.classes))
+        for part in split.values()
         if spec.classes
-        else []
-    )
+    ]
     near, pairs = _find_near(source, data, max_hashed)
     sizes = {}
     if source.sizes is not None:
-        for position, side in enumerate(("height", "width")):
-            values = np.percentile(source.sizes[:, position], [0, 50, 100])
-            sizes[side] = [round(value) for value in values.tolist()]
-    return Overview(
+        quantiles = np.percentile(source.sizes, [0, 50, 100], axis=0).round().astype(int)
+        sizes = dict(zip(("height", "width"), quantiles.T.tolist(), strict=True))
+    described = [
+        (column.name, *describe_values(column, data.train.inputs[:, position]))
+        for position, column in enumerate(data.columns)
+    ]
+    moments = zip(spec.mean, spec.std, strict=True) if spec.is_image else ()
+    return DataReport(
         name=name,
         task=spec.task,
         shape=spec.shape,
-        num_samples={split: len(part) for split, part in zip(SPLITS, parts, strict=True)},
-        class_counts={
-            each: [int(of_split[index]) for of_split in counts]
-            for index, each in enumerate(spec.classes)
-        },
+        num_samples={name: len(part) for name, part in split.items()},
+        class_counts=dict(zip(spec.classes, np.transpose(counts).tolist(), strict=True)),
         target={} if spec.classes else {"mean": spec.target_mean, "std": spec.target_std},
         sizes=sizes,
-        channels=[
-            {"mean": mean, "std": std}
-            for mean, std in zip(spec.mean, spec.std, strict=True)
-            if spec.is_image
-        ],
-        columns=_describe_columns(data),
+        channels=[{"mean": mean, "std": std} for mean, std in moments],
+        columns=[{"name": n, "values": values, "missing": m} for n, values, m in described],
         duplicates=data.duplicates,
         near_duplicates=near,
         near_pairs=pairs[:MAX_LISTED],
@@ -122,167 +140,97 @@ def look(data: "DataModule", name: str, max_hashed: int = MAX_HASHED) -> Overvie
     )
 
 
-def _describe_columns(data: "DataModule") -> list[dict[str, Any]]:
-    from project.data.tables.columns import describe_values
-
-    described: list[dict[str, Any]] = []
-    for position, column in enumerate(data.columns):
-        about, missing = describe_values(column, data.train.inputs[:, position])
-        described.append({"name": column.name, "values": about, "missing": missing})
-    return described
-
-
 def _find_near(
-    source: "Source", data: "DataModule", max_hashed: int
+    source: Source, data: DataModule, max_hashed: int
 ) -> tuple[dict[str, int] | None, list[list[str]]]:
-    import numpy as np
-
-    from project.data.images.similar import MIN_SIZE, find_near, hash_images
-    from project.data.splits import hash_samples
-
     spec = data.spec
     if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > max_hashed:
         return None, []
     hashes, pixels = hash_images(source.inputs), hash_samples(source)
-    found, names = {}, list[list[str]]()
+    counts, names = {}, list[list[str]]()
     for pair in data.duplicates:
         first, second = (getattr(data.split, name) for name in pair.split("_"))
         near = find_near(hashes[first], hashes[second])
         left, right = first[near[:, 0]], second[near[:, 1]]
-        differ = pixels[left] != pixels[right]  # the others are counted as duplicates
-        found[pair] = len(np.unique(left[differ]))
-        for i, j in zip(left[differ].tolist(), right[differ].tolist(), strict=True):
-            if source.names and len(names) < MAX_LISTED:
-                names.append([source.names[i], source.names[j]])
-    return found, names
+        differ = pixels[left] != pixels[right]  # equal ones are counted as duplicates
+        counts[pair] = len(np.unique(left[differ]))
+        if source.names:
+            places = zip(left[differ].tolist(), right[differ].tolist(), strict=True)
+            names += [[source.names[i], source.names[j]] for i, j in places]
+    return counts, names
 
 
-def figures(data: "DataModule", overview: Overview) -> Iterator[tuple[str, "Figure"]]:
-    """Contact sheet, augmentation preview and distribution of the targets; of train and val."""
-    import numpy as np
-
-    from project.figures import overview as drawing
-    from project.figures.training import augmentation_sheet
-
+def data_figures(data: DataModule, report: DataReport) -> Iterator[tuple[str, Figure]]:
+    """Distribution of the targets, contact sheet and augmented samples; of train and val only."""
     train, spec = data.train, data.spec
     if spec.classes:
-        counts = np.array(list(overview.class_counts.values())).T.tolist()
-        yield (
-            "class_counts",
-            drawing.class_counts(spec.classes, dict(zip(SPLITS, counts, strict=True))),
-        )
+        yield "class_counts", drawing.class_counts(report.class_counts, SPLITS)
     else:
         yield "targets", drawing.targets(train.targets, data.val.targets)
     if not spec.is_image:
         return
-    names = spec.classes[:NUM_CLASSES] or ("train",)
-    of_class = [
-        np.flatnonzero(train.targets == index) if spec.classes else np.arange(len(train))
-        for index in range(len(names))
-    ]
-    yield (
-        "contact_sheet",
-        drawing.contact_sheet(
-            {
-                name: train.inputs[places[:NUM_SHOWN]]
-                for name, places in zip(names, of_class, strict=True)
-            },
-            NUM_SHOWN,
-            f"{len(names)} of {len(spec.classes)} classes"
-            if len(spec.classes) > len(names)
-            else "",
-        ),
-    )
+    names = spec.classes[:MAX_CLASSES] or ("train",)
+    by_class = {
+        name: np.flatnonzero(train.targets == index) if spec.classes else np.arange(len(train))
+        for index, name in enumerate(names)
+    }
+    images = {name: train.inputs[places[:MAX_IMAGES]] for name, places in by_class.items()}
+    is_cut = len(spec.classes) > len(names)
+    title = f"{len(names)} of {len(spec.classes)} classes" if is_cut else ""
+    yield "contact_sheet", drawing.contact_sheet(images, MAX_IMAGES, title)
     if data.augment is not None:
-        shown = np.array([places[0] for places in of_class if len(places)])[:NUM_SHOWN]
-        before, indices = train.inputs[shown], train.indices[shown]
+        firsts = np.array([places[0] for places in by_class.values() if len(places)])[:MAX_IMAGES]
+        before, indices = train.inputs[firsts], train.indices[firsts]
         after = [data.augment(before, epoch, indices) for epoch in range(3)]
-        labels = [spec.classes[int(train.targets[i])] if spec.classes else "" for i in shown]
+        labels = [spec.classes[int(train.targets[i])] if spec.classes else "" for i in firsts]
         yield "augmentation", augmentation_sheet(before, after, labels)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Looks at the data of a command line; prints tables and writes pictures."""
-    from project.config.build import build_data
-    from project.config.check import check
-    from project.config.compose import compose
-    from project.config.names import data_name
-    from project.tracking.store import store_folder
-
-    with stoppable():
-        config = check(compose("train", arguments))
-        data = build_data(config)
-        name = data_name(config.data)
-        overview = look(data, name)
-        folder = store_folder() / "data" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.png"):  # of the same name, but other settings
-            old.unlink()
-        (folder / "overview.json").write_text(to_json(overview))
-        written = [folder / "overview.json"]
-        for title, figure in figures(data, overview):
-            figure.savefig(folder / f"{title}.png", dpi=120)
-            written.append(folder / f"{title}.png")
-    _show(overview, written)
-
-
-def to_json(overview: Overview) -> str:
-    """All of it, for people and programs."""
-    return json.dumps(asdict(overview), indent=2, ensure_ascii=False)
-
-
-def _show(overview: Overview, written: Sequence[Path]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    total = sum(overview.num_samples.values())
-    splits = ", ".join(f"{name} {count}" for name, count in overview.num_samples.items())
-    print(f"{overview.name}: {overview.task}, {total} samples of {overview.shape}: {splits}")
-    if overview.class_counts:
-        table = Table("class", *SPLITS)
-        for name, counts in list(overview.class_counts.items())[:MAX_SHOWN]:
-            table.add_row(escape(name), *map(str, counts))
-        if len(overview.class_counts) > MAX_SHOWN:
-            table.add_row(f"and {len(overview.class_counts) - MAX_SHOWN} more")
-        console.print(table)
+def show(result: DataReport) -> None:
+    """Prints the tables of a report and where its figures are."""
+    total = sum(result.num_samples.values())
+    splits = ", ".join(f"{name} {count}" for name, count in result.num_samples.items())
+    print(f"{result.name}: {result.task}, {total} samples of {result.shape}: {splits}")
+    if result.class_counts:
+        rows = [[escape(name), *map(str, n)] for name, n in result.class_counts.items()]
+        _print_table(["class", *SPLITS], rows)
     else:
-        print(f"target: mean {overview.target['mean']:g}, std {overview.target['std']:g} (train)")
-    if overview.columns:
-        table = Table("column", "values in train", "missing")
-        for column in overview.columns[:MAX_SHOWN]:
-            missing = f"{column['missing']:.1%}" if column["missing"] else ""
-            table.add_row(escape(column["name"]), escape(column["values"]), missing)
-        if len(overview.columns) > MAX_SHOWN:
-            table.add_row(f"and {len(overview.columns) - MAX_SHOWN} more")
-        console.print(table)
-    for side, (least, median, greatest) in overview.sizes.items():
+        print(f"target: mean {result.target['mean']:g}, std {result.target['std']:g} (train)")
+    if result.columns:
+        rows = [
+            [escape(c["name"]), escape(c["values"]), f"{c['missing']:.1%}" if c["missing"] else ""]
+            for c in result.columns
+        ]
+        _print_table(["column", "values in train", "missing"], rows)
+    for side, (least, median, greatest) in result.sizes.items():
         print(f"{side} of the files: {least} to {greatest} pixels, median {median}")
-    for index, channel in enumerate(overview.channels):
+    for index, channel in enumerate(result.channels):
         print(f"channel {index}: mean {channel['mean']:.1f}, std {channel['std']:.1f} of 255")
-    _show_duplicates(overview)
-    if overview.num_left_out:
-        print(f"{overview.num_left_out} left out:")
-        for name, reason in list(overview.left_out.items())[:10]:
+    _print_duplicates(result)
+    if result.num_left_out:
+        print(f"{result.num_left_out} skipped:")
+        for name, reason in list(result.left_out.items())[:10]:
             print(f"  {name}: {reason}")
-    print("written:\n" + "\n".join(f"  {path}" for path in written))
+    print(f"figures and data.json: {store_folder() / 'data' / result.name}")
 
 
-def _show_duplicates(overview: Overview) -> None:
-    from project.data.splits import describe_duplicates
+def _print_table(names: list[str], rows: list[list[str]]) -> None:
+    table = Table(*names)
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*row)
+    if len(rows) > MAX_ROWS:
+        table.add_row(f"and {len(rows) - MAX_ROWS} more")
+    stdout().print(table)
 
-    for line in describe_duplicates(overview.duplicates):
+
+def _print_duplicates(result: DataReport) -> None:
+    for line in describe_duplicates(result.duplicates):
         print(line)
-    for pair, count in (overview.near_duplicates or {}).items():
+    if not any(result.duplicates.values()):
+        print("no sample is in two splits")
+    for pair, count in (result.near_duplicates or {}).items():
         if count:
             first, second = pair.split("_")
             print(f"{count} more samples of {first} look like one of {second}")
-    for left, right in overview.near_pairs[:5]:
+    for left, right in result.near_pairs[:5]:
         print(f"  {left} looks like {right}")
-    if not any(overview.duplicates.values()):
-        print("no sample is in two splits")
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)

@@ -18,7 +18,7 @@ from project.figures import classification, reconstruction, regression, training
 from project.models.base import Model
 from project.models.contract import Contract, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
-from project.reports.data import look, to_json
+from project.reports.data import summarise_data
 from project.tracking.models import log_model
 from project.tracking.run import Run
 from project.training.devices import Devices
@@ -52,7 +52,8 @@ def report(
     load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(model, data, predictions, result))
-    run.log_text(to_json(look(data, data_name(config.data), MAX_HASHED)), "data.json")
+    summary = summarise_data(data, data_name(config.data), MAX_HASHED)
+    run.log_text(summary.to_json(), "data.json")
     # Exported on the CPU, because a pt2 model can't be moved to another device.
     predictor = Predictor(model.cpu().to(memory_format=torch.contiguous_format))
     num_examples = min(2, len(data.val))

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import configure
 from data.own_data import write_classes
 from sklearn.datasets import load_breast_cancer
 
 from project import sweep, train
 from project.data.images import cache
 from project.evaluate import evaluate
-from project.reports.data import main as look
+from project.reports.data import describe_data, show
 from project.runs.list import main as list_runs
 from project.serving import files as predict
 from project.serving.export import export
@@ -42,7 +43,7 @@ def use_all(
     overrides: tuple[str, ...], inputs: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> pd.DataFrame:
     """Looks, trains, searches, evaluates, predicts and exports; gives the predictions."""
-    look(overrides)
+    show(describe_data(configure(*overrides)))
     assert "train" in capsys.readouterr().out
     result = train(*overrides, "trainer.max_epochs=3")  # type: ignore[operator]
     assert evaluate(result.run_id).num_openings == 1

@@ -15,7 +15,7 @@ from lessons.supervised_and_unsupervised import figures as latent
 from project.figures import (
     classification,
     comparison,
-    overview,
+    data,
     reconstruction,
     regression,
     robustness,
@@ -47,15 +47,14 @@ VARIANTS = [f"variant {n}" for n in range(8)]
 SPLITS = ("50/15/35", "60/10/30", "70/5/25")
 NODES = [(f"aten.operation_{n}", "s x 128 x 14 x 14") for n in range(17)]
 FIGURES = {
-    "contact sheet": lambda: overview.contact_sheet({name: images(5, 3) for name in classes(12)}),
-    "class counts": lambda: overview.class_counts(
-        classes(60),
-        {name: RANDOM.integers(1, 90, 60).tolist() for name in ("train", "val", "test")},
+    "contact sheet": lambda: data.contact_sheet({name: images(5, 3) for name in classes(12)}),
+    "class counts": lambda: data.class_counts(
+        {name: RANDOM.integers(1, 90, 3).tolist() for name in classes(60)}, ("train", "val", "test")
     ),
-    "class counts of two": lambda: overview.class_counts(
-        ["a", "b"], {"train": [5, 3], "val": [1, 1], "test": [2, 2]}
+    "class counts of two": lambda: data.class_counts(
+        {"a": [5, 1, 2], "b": [3, 1, 2]}, ("train", "val", "test")
     ),
-    "targets": lambda: overview.targets(RANDOM.normal(size=200), RANDOM.normal(size=20) * 5),
+    "targets": lambda: data.targets(RANDOM.normal(size=200), RANDOM.normal(size=20) * 5),
     "curves": lambda: training.learning_curves(
         {
             "loss": (np.geomspace(2, 0.01, 20), np.geomspace(2, 0.1, 20)),
@@ -131,8 +130,8 @@ FIGURES = {
     "splits": lambda: overfitting.splits(
         {name: overfitting.Pairs(RANDOM.random((5, 2)), (345, 90, 12345)) for name in SPLITS}
     ),
-    "odd names: contact sheet": lambda: overview.contact_sheet({n: images(8) for n in ODD}),
-    "odd names: class counts": lambda: overview.class_counts(ODD, {"train": [9, 2, 3, 4]}),
+    "odd names: contact sheet": lambda: data.contact_sheet({n: images(8) for n in ODD}),
+    "odd names: class counts": lambda: data.class_counts({name: [9] for name in ODD}, ("train",)),
     "odd names: confusion": lambda: classification.confusion_matrix(counts(4), ODD, "val"),
     "odd names: mistakes": lambda: classification.worst_mistakes(
         images(90), RANDOM.integers(0, 4, 90), probabilities(90, 4), ODD

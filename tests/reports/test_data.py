@@ -1,4 +1,4 @@
-"""A look at data before training: counts, copies across splits, and a sealed test set."""
+"""Data before training: counts, copies across splits, and a sealed test set."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from project.config.build import build_data
 from project.data.images import cache
 from project.data.images.similar import MIN_BITS, MIN_SIZE, find_near, hash_images
 from project.data.splits import hash_samples
-from project.reports.data import figures, look, main
+from project.reports.data import data_figures, describe_data, show, summarise_data
 from project.tracking.find import find_run
 from project.training.results import FitResult
 
@@ -68,34 +68,34 @@ def test_a_folder_is_counted_and_its_copies_are_found(tmp_path: Path) -> None:
     (folder / "red" / "cut.png").write_bytes(b"\x89PNG")
     config = configure("data=images", f"data.root={folder}", "data.image_size=32")
     data = build_data(config)
-    overview = look(data, "kinds")
+    report = summarise_data(data, "kinds")
     split = data.split
     for place, name in enumerate(("train", "val", "test")):
-        assert overview.num_samples[name] == len(getattr(split, name))
-        in_split = sum(counts[place] for counts in overview.class_counts.values())
-        assert in_split == overview.num_samples[name]
-    assert {name: sum(each) for name, each in overview.class_counts.items()} == {
+        assert report.num_samples[name] == len(getattr(split, name))
+        in_split = sum(counts[place] for counts in report.class_counts.values())
+        assert in_split == report.num_samples[name]
+    assert {name: sum(each) for name, each in report.class_counts.items()} == {
         "blue": 20, "green": 20, "photo": 90, "red": 20,
     }  # fmt: skip
-    assert overview.sizes["height"][1] in range(12, 65)
-    assert overview.num_left_out == 1
-    assert overview.left_out == {"red/cut.png": "no PNG, JPEG, WebP, BMP or TIFF image"}
-    assert overview.duplicates == data.duplicates
+    assert report.sizes["height"][1] in range(12, 65)
+    assert report.num_left_out == 1
+    assert report.left_out == {"red/cut.png": "no PNG, JPEG, WebP, BMP or TIFF image"}
+    assert report.duplicates == data.duplicates
     source = data.read()
     exact = hash_samples(source)
-    for left, right in overview.near_pairs:
+    for left, right in report.near_pairs:
         i, j = source.names.index(left), source.names.index(right)
         assert exact[i] != exact[j]
         assert Path(left).stem.split(" ")[-1] == Path(right).stem.split(" ")[-1]
-    assert overview.near_duplicates is not None
-    assert sum(overview.near_duplicates.values()) >= 4
-    assert sum(overview.duplicates.values()) >= 2
+    assert report.near_duplicates is not None
+    assert sum(report.near_duplicates.values()) >= 4
+    assert sum(report.duplicates.values()) >= 2
 
 
 def test_small_images_are_not_compared() -> None:
     data = build_data(configure("data=digits"))
     assert min(data.spec.shape[:2]) < MIN_SIZE
-    assert look(data, "digits").near_duplicates is None
+    assert summarise_data(data, "digits").near_duplicates is None
 
 
 def test_no_test_sample_is_drawn_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +104,11 @@ def test_no_test_sample_is_drawn_or_measured(monkeypatch: pytest.MonkeyPatch) ->
     source = poisoned.read()
     source.inputs[poisoned.split.test] = 255 - source.inputs[poisoned.split.test]
     monkeypatch.setattr(poisoned, "read", lambda: source)
-    ours, theirs = look(plain, "digits"), look(poisoned, "digits")
+    ours, theirs = summarise_data(plain, "digits"), summarise_data(poisoned, "digits")
     assert ours.channels == theirs.channels
     assert ours.class_counts == theirs.class_counts
     for (name, first), (_, second) in zip(
-        figures(plain, ours), figures(poisoned, theirs), strict=True
+        data_figures(plain, ours), data_figures(poisoned, theirs), strict=True
     ):
         pictures = []
         for figure in (first, second):
@@ -126,13 +126,14 @@ def test_a_table_s_columns_are_described_by_train_alone(
     frame.loc[::10, "x"] = np.nan
     frame.to_csv(tmp_path / "my table.csv", index=False)
     file = tmp_path / "my table.csv"
-    main(["data=table", f"data.file='{file}'", "data.target=y"])
+    config = configure("data=table", f"data.file='{file}'", "data.target=y")
+    show(describe_data(config))
     printed = capsys.readouterr().out
     assert "my-table: regression, 100 samples of (2,): train 60, val 10, test 30" in printed
     folder = own_store / "data" / "my-table"
-    assert {each.name for each in folder.iterdir()} == {"overview.json", "targets.png"}
-    written = json.loads((folder / "overview.json").read_text())
-    data = build_data(configure("data=table", f"data.file='{file}'", "data.target=y"))
+    assert {each.name for each in folder.iterdir()} == {"data.json", "targets.png"}
+    written = json.loads((folder / "data.json").read_text())
+    data = build_data(config)
     train = frame.iloc[data.split.train]
     x, kind = written["columns"]
     assert x["missing"] == pytest.approx(train["x"].isna().mean())

@@ -133,7 +133,7 @@ def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Fit
     interval = binomtest(num_right, len(data.val)).proportion_ci(0.95, method="wilson")
     assert f"{interval.low:.4g} to {interval.high:.4g}" in text
     least = min(data.spec.class_counts)
-    assert f"it has seen {least} samples in training" in text
+    assert f"has the fewest training samples: {least}." in text
     assert "N x 8 x 8 x 1 uint8" in text
     evaluation = evaluate(result.run_id)
     after = export(result.run_id, "onnx", str(tmp_path)).folder / "card.md"
@@ -154,7 +154,7 @@ def test_the_card_s_code_runs(wine_run: FitResult, tmp_path: Path) -> None:
     inputs, expected = answers_of(wine_run.run_id)
     names: dict[str, object] = {"onnxruntime": onnxruntime, "inputs": inputs}
     exec(code.replace('"wine-mlp', f'"{folder}/wine-mlp'), names)
-    np.testing.assert_allclose(names["answers"], expected, atol=1e-4)  # type: ignore[arg-type]
+    np.testing.assert_allclose(names["predictions"], expected, atol=1e-4)  # type: ignore[arg-type]
     contract = json.loads((folder / "contract.json").read_text())
     assert contract["columns"][-1] == {
         "name": "tone", "categories": ["", "high", "low"], "fill": 0.0, "is_flagged": False,
@@ -176,8 +176,8 @@ def test_the_card_of_an_autoencoder_speaks_of_images(
     result = train_run(*RUNS["reconstructions"])
     text = (export(result.run_id, "pt2", str(tmp_path)).folder / "card.md").read_text()
     assert "images without their labels" in text
-    assert "Of class" not in text
-    assert "it names one of these" not in text
+    assert "fewest training samples" not in text
+    assert "assigned to one of the classes" not in text
     found = re.findall(r"^\| val/(\w+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", text, re.M)
     assert {name for name, *_ in found} == set(result.metrics)
     for name, value, low, high in found:

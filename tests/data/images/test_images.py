@@ -245,7 +245,7 @@ def test_what_a_run_leaves_behind_is_the_same_for_a_large_folder(
         export(run.run_id, "pt2", str(tmp_path / run.run_id)) for run in (in_file, in_memory)
     )
     cards = [(each.folder / "card.md").read_text() for each in (found, expected)]
-    tables = [card.split("## How good it is")[1].split("## ")[0] for card in cards]
+    tables = [card.split("## Metrics")[1].split("## ")[0] for card in cards]
     assert tables[0] == tables[1]
 
 

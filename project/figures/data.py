@@ -1,4 +1,4 @@
-"""Figures of a data set before it is trained on."""
+"""Figures of a data set before training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,47 +8,46 @@ from matplotlib.figure import Figure
 from project.core.arrays import Array
 from project.figures.style import COLOURS, as_label, clean, grid, new_figure, show_image
 
-MAX_CLASSES = 40  # bars that can be read
+MAX_CLASSES = 40  # bars that can be read in one figure
 
 
 def contact_sheet(images: Mapping[str, Array], columns: int = 8, title: str = "") -> Figure:
-    """Shows some images of each class, a row each.
+    """Shows some images of each class, one row per class.
 
     Args:
-        images: (N, H, W, C) uint8 by class.
-        columns: images of each that are shown.
-        title: of the figure.
+        images: Images (N, H, W, C) uint8, by class.
+        columns: Number of images shown per class.
+        title: Title of the figure.
     """
     figure, cells = grid(len(images) * columns, columns, title=title)
     for row, (name, of_class) in enumerate(images.items()):
-        for column in range(columns):
-            axes = cells[row * columns + column]
-            if column < len(of_class):
-                show_image(axes, of_class[column])
-            else:
-                axes.axis("off")
-        first = cells[row * columns]
-        first.set_ylabel(as_label(name), fontsize=8, rotation=0, ha="right", va="center")
+        in_row = cells[row * columns : (row + 1) * columns]
+        for axes, image in zip(in_row, of_class, strict=False):
+            show_image(axes, image)
+        for axes in in_row[len(of_class) :]:
+            axes.axis("off")
+        label = as_label(name)
+        in_row[0].set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
     return figure
 
 
-def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Figure:
-    """Bars of how many samples each class has in each split.
+def class_counts(counts: Mapping[str, Sequence[int]], splits: Sequence[str]) -> Figure:
+    """Draws how many samples each class has in each split.
 
     Args:
-        classes: names.
-        counts: of each class, by split.
+        counts: Number of samples in each split, by class.
+        splits: Names of the splits.
     """
-    order = np.argsort([-sum(each) for each in zip(*counts.values(), strict=True)], kind="stable")
+    order = sorted(counts, key=lambda name: -sum(counts[name]))
     shown = order[:MAX_CLASSES]
+    values = np.array([counts[name] for name in shown])
     figure = new_figure(7.0, 1.2 + 0.26 * len(shown))
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for (split, values), colour in zip(counts.items(), COLOURS, strict=False):
-        widths = np.asarray(values)[shown]
-        axes.barh(range(len(shown)), widths, left=left, color=colour, label=split)
-        left += widths
-    axes.set_yticks(range(len(shown)), [as_label(classes[i]) for i in shown], fontsize=8)
+    left = values.cumsum(axis=1) - values
+    for column, split in enumerate(splits):
+        widths, colour = values[:, column], COLOURS[column]
+        axes.barh(range(len(shown)), widths, left=left[:, column], color=colour, label=split)
+    axes.set_yticks(range(len(shown)), [as_label(name) for name in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("samples")
     if len(order) > len(shown):
@@ -59,11 +58,11 @@ def class_counts(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
 
 
 def targets(train: Array, val: Array) -> Figure:
-    """Histograms of the values that are regressed, on train and val.
+    """Draws histograms of the regression targets.
 
     Args:
-        train: (N,).
-        val: (M,).
+        train: Targets (N,) of the training split.
+        val: Targets (M,) of the validation split.
     """
     figure = new_figure(6.0, 3.4)
     axes = figure.subplots()
@@ -73,8 +72,7 @@ def targets(train: Array, val: Array) -> Figure:
         inside = np.clip(values, edges[0], edges[-1])
         shares = [1 / len(inside)] * len(inside)
         axes.hist(inside, edges.tolist(), weights=shares, histtype="step", label=name, color=colour)
-    axes.set_xlabel("target")
-    axes.set_ylabel("share of samples")
+    axes.set(xlabel="target", ylabel="share of samples")
     axes.legend(frameon=False)
     clean(axes)
     return figure
