@@ -1,1 +1,1 @@
-"""What the shipped lessons add to their comparisons: measures and figures."""
+"""Lessons: comparisons that explain themselves, and modules that several of them share."""

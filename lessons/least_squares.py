@@ -1,4 +1,4 @@
-"""Linear regression without descent: the solution, and the shape of the loss around it."""
+"""Linear regression in closed form: the solution, and the shape of the loss around it."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from project.models.linear import Linear
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """The mean squared error of a linear model over its training samples, as a function.
+    """The mean squared error of a linear model over its training samples.
 
     Attributes:
-        design: (N, features + 1), a column of ones last.
-        targets: (N,) standardised.
-        solution: (features + 1,), weights and then the bias, where the loss is least.
-        hessian: of the loss, (features + 1, features + 1), the same everywhere.
+        design: Design matrix (N, features + 1); the last column is ones.
+        targets: Standardised targets (N,).
+        solution: Weights, then the bias, of the smallest loss, (features + 1,).
+        hessian: Hessian of the loss, (features + 1, features + 1), the same everywhere.
     """
 
     design: Array
@@ -27,19 +27,23 @@ class LeastSquares:
     hessian: Array
 
     def loss(self, parameters: Array) -> Array:
-        """Mean squared error at parameters (..., features + 1)."""
+        """Mean squared error of parameters (..., features + 1)."""
         residuals = parameters @ self.design.T - self.targets
         return np.asarray((residuals**2).mean(axis=-1))
 
+    def excess_loss(self, parameters: Array) -> Array:
+        """Loss of parameters (..., features + 1) above the smallest loss."""
+        return self.loss(parameters) - self.loss(self.solution)
+
     @property
     def largest_lr(self) -> float:
-        """2 / largest eigenvalue of the Hessian: beyond it gradient descent diverges."""
+        """2 / largest eigenvalue of the Hessian: above it gradient descent diverges."""
         return 2 / float(np.linalg.eigvalsh(self.hessian)[-1])
 
 
 @torch.inference_mode()
 def solve(model: Linear, data: DataModule) -> LeastSquares:
-    """Solves the normal equations, by orthogonal decomposition, in double precision."""
+    """Solves the normal equations by orthogonal decomposition, in double precision."""
     features = model.features(torch.from_numpy(data.train.inputs)).double().numpy()
     design = np.column_stack([features, np.ones(len(features))])
     targets = (data.train.targets.astype(float) - data.spec.target_mean) / data.spec.target_std
@@ -48,6 +52,6 @@ def solve(model: Linear, data: DataModule) -> LeastSquares:
 
 
 def parameters_of(model: Linear) -> Array:
-    """(features + 1,): weights, then the bias."""
+    """Weights, then the bias, (features + 1,)."""
     weights, bias = model.fc.weight.detach().double(), model.fc.bias.detach().double()
     return torch.cat([weights.flatten(), bias]).numpy()

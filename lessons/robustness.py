@@ -1,4 +1,4 @@
-"""What lessons about images share: robustness of their classifiers as measures and curves."""
+"""Robustness of image classifiers, as measurements and as a figure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,22 +6,21 @@ from project.compare.analysis import Drawn, Runs, Trained
 from project.figures import robustness as figures
 from project.reports.robustness import CORRUPTIONS, measure_robustness
 
-NEEDS = "classifiers of images"
-MAX_SAMPLES = 2000
+NEEDS = "a classifier of images"
+MAX_SAMPLES = 2000  # validation images that are corrupted
 MEASURES = tuple(f"robustness/{name}" for name in CORRUPTIONS)
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Area under the curve of val accuracy over the amount, for each corruption.
+    """Area under the curve of val accuracy over severity, for each corruption.
 
-    Of a large validation set the first samples do; they are the same in all variants of a seed.
-    The curves themselves are logged too, a step an amount. `make evaluate` has names of its own for
-    what it measures, on all of val: a lesson's numbers stay what they were.
+    The first samples of a large validation set are used; they are the same for all variants of a
+    seed. The curves are logged too, one step per severity, under names that ``evaluate`` doesn't
+    use, since it measures on the whole validation set.
     """
-    val = trained.data.val
-    shown = slice(0, MAX_SAMPLES)
+    val, part = trained.data.val, slice(0, MAX_SAMPLES)
     curves = measure_robustness(
-        trained.model, val.inputs[shown], val.targets[shown], val.indices[shown]
+        trained.model, val.inputs[part], val.targets[part], val.indices[part]
     )
     for name, curve in curves.items():
         for step, accuracy in enumerate(curve.accuracies):
@@ -30,7 +29,7 @@ def measure(trained: Trained) -> dict[str, float]:
 
 
 def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Iterator[Drawn]:
-    """The curves of all variants, a panel for each corruption."""
+    """The curves of all variants, one panel per corruption."""
     curves = {
         name: {
             variant: [
@@ -38,14 +37,12 @@ def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Iterator[Draw
                 for trained in of_variant
             ]
             for variant, of_variant in runs.items()
-            if of_variant
         }
         for name in names
     }
-    units = {name: CORRUPTIONS[name].unit for name in names}
     yield (
         "robustness",
-        figures.robustness_curves(curves, units),
-        "Accuracy on validation images that are changed more and more: mean over seeds, and their "
-        "range as a band. Amount 0 is the upright image.",
+        figures.robustness_curves(curves, {name: CORRUPTIONS[name].unit for name in names}),
+        "Validation accuracy under corruptions of increasing severity: mean over seeds, with the "
+        "range of the seeds as a band. Severity 0 is the original image.",
     )

@@ -1,4 +1,4 @@
-"""What each family of augmentation buys, and what it doesn't."""
+"""Robustness to each family of augmentation, and samples of them."""
 
 from collections.abc import Iterator
 
@@ -14,26 +14,29 @@ NUM_TRIED = 100
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Robustness curves, and a sheet of augmented samples for each variant."""
+    """Robustness curves, and a sheet of augmented samples."""
     yield from robustness.draw(runs)
-    rows, names = [], []
-    for variant, of_variant in runs.items():
-        data = of_variant[0].data if of_variant else None
-        if data is None or data.augment is None:
-            continue
-        before, indices = data.train.inputs[:NUM_TRIED], data.train.indices[:NUM_TRIED]
-        rows.append(data.augment(before, 0, indices))
-        names.append(variant)
-    if rows:
-        # Each transform leaves some samples as they are.
-        changed = np.array([(row != before).any(axis=(1, 2, 3)) for row in rows]).sum(axis=0)
-        shown = np.sort(np.argsort(-changed, kind="stable")[:NUM_SHOWN])
+    train = next(iter(runs.values()))[0].data.train
+    images, indices = train.inputs[:NUM_TRIED], train.indices[:NUM_TRIED]
+    augmented = {
+        variant: of_variant[0].data.augment(images, 0, indices)
+        for variant, of_variant in runs.items()
+        if of_variant[0].data.augment is not None
+    }
+    if augmented:
+        # Some transforms leave some samples unchanged.
+        is_changed = [(rows != images).any(axis=(1, 2, 3)) for rows in augmented.values()]
+        most = np.argsort(-np.sum(is_changed, axis=0), kind="stable")
+        shown = np.sort(most[:NUM_SHOWN])
         yield (
             "samples",
             augmentation_sheet(
-                before[shown], [row[shown] for row in rows], [], rows=["as they are", *names]
+                images[shown],
+                [rows[shown] for rows in augmented.values()],
+                [],
+                rows=["original", *augmented],
             ),
-            "The same training samples as each variant may see them in an epoch, of those that "
+            "Training samples as each variant sees them in one epoch, chosen among those that "
             "most variants change.",
         )
 

@@ -1,19 +1,21 @@
-"""What happens inside a convolutional network: filters, maps, receptive field, Grad-CAM."""
+"""Inside a convolutional network: filters, feature maps, receptive field and Grad-CAM."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lessons.cnn_anatomy import figures as anatomy
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.models.cnn import CNN
 
+from . import figures as drawing
+
 DELETED = 0.2  # share of the pixels
 NUM_TESTED = 200
 NUM_SHOWN = 5
+STEPS = {nn.Conv2d: "convolution", nn.MaxPool2d: "pooling", nn.ReLU: "activation"}
 
 
 def _cnn(trained: Trained) -> CNN:
@@ -22,14 +24,14 @@ def _cnn(trained: Trained) -> CNN:
 
 
 def grad_cam(model: CNN, images: Tensor) -> tuple[Array, Array]:
-    """Where in each image the predicted class is seen (https://arxiv.org/abs/1610.02391).
+    """Regions of each image that support the predicted class (https://arxiv.org/abs/1610.02391).
 
     Args:
-        model: that is looked into at its last convolution, before the pooling behind it.
-        images: (N, H, W, C) raw.
+        model: Network whose last convolution is used, before the pooling that follows it.
+        images: Raw images (N, H, W, C).
 
     Returns:
-        (N, H, W) at least 0, and (N,) the predicted classes.
+        Maps (N, H, W), >= 0, and the predicted classes (N,).
     """
     *layers, pooling = model.features
     maps = nn.Sequential(*layers)(model.scale(images)).detach().requires_grad_()
@@ -45,10 +47,10 @@ def grad_cam(model: CNN, images: Tensor) -> tuple[Array, Array]:
 
 
 def receptive_field(model: CNN, shape: tuple[int, ...]) -> Array:
-    """Pixels (H, W), as bool, on which the middle of the last map can depend.
+    """Mask (H, W) of the pixels on which the centre of the last feature map can depend.
 
-    Found by gradients through the same layers with weights of 1 and without their maxima and
-    zeros, so that nothing is hidden by chance.
+    Computed from gradients through the same layers with weights of 1 and average pooling, and
+    without activations, so that no dependence is hidden by a zero or a maximum.
     """
     field = torch.ones(1, 1, *shape[:2], requires_grad=True)
     maps: Tensor = field
@@ -64,94 +66,102 @@ def receptive_field(model: CNN, shape: tuple[int, ...]) -> Array:
 
 
 def deletion_gain(model: CNN, images: Array, indices: Array) -> float:
-    """How much more probability is lost without what Grad-CAM marks than without random pixels.
+    """Probability lost by deleting the pixels that Grad-CAM marks, minus that of random pixels.
 
     Args:
-        model: a classifier.
-        images: (N, H, W, C) raw.
-        indices: (N,) of the samples in their data set, which seed the random pixels.
+        model: Classifier.
+        images: Raw images (N, H, W, C).
+        indices: Indices (N,) of the samples in their data set, which seed the random pixels.
     """
     cam, predicted = grad_cam(model, torch.from_numpy(images))
     count = round(DELETED * cam[0].size)
-    by_chance = np.stack([np.random.default_rng(i).random(cam[0].shape) for i in indices.tolist()])
+    at_random = np.stack([np.random.default_rng(i).random(cam[0].shape) for i in indices.tolist()])
 
     def probability(importance: Array) -> Array:
-        wiped = images.copy().reshape(len(images), -1, images.shape[-1])
+        deleted = images.copy().reshape(len(images), -1, images.shape[-1])
         chosen = np.argsort(-importance.reshape(len(images), -1), axis=1, kind="stable")[:, :count]
         background = np.median(images, axis=(1, 2))
-        wiped[np.arange(len(images))[:, None], chosen] = background[:, None].astype(np.uint8)
+        deleted[np.arange(len(images))[:, None], chosen] = background[:, None].astype(np.uint8)
         with torch.inference_mode():
-            outputs = model(torch.from_numpy(wiped.reshape(images.shape)))
+            outputs = model(torch.from_numpy(deleted.reshape(images.shape)))
         return np.asarray(outputs.softmax(1).numpy()[np.arange(len(images)), predicted])
 
-    return float((probability(by_chance) - probability(cam)).mean())
+    return float((probability(at_random) - probability(cam)).mean())
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Area of the receptive field, and whether Grad-CAM marks what counts."""
+    """Area of the receptive field, and the gain of Grad-CAM over random pixels."""
     model, val = _cnn(trained), trained.data.val
-    shown = slice(0, NUM_TESTED)
+    part = slice(0, NUM_TESTED)
     return {
         "receptive_field/pixels": float(receptive_field(model, trained.data.spec.shape).sum()),
-        "grad_cam/deletion_gain": deletion_gain(model, val.inputs[shown], val.indices[shown]),
+        "grad_cam/deletion_gain": deletion_gain(model, val.inputs[part], val.indices[part]),
     }
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Filters, the way of one image through the blocks, receptive fields, Grad-CAM."""
-    # Of each variant the run that makes the most mistakes: they are to be looked at too.
-    found = {
+    """Filters, feature maps of one image, receptive fields, and Grad-CAM."""
+    # The run with the most mistakes of each variant, because mistakes are shown too.
+    chosen = {
         variant: min(of_variant, key=lambda trained: trained.metrics["best/accuracy"])
         for variant, of_variant in runs.items()
-        if of_variant
     }
-    deepest = max(found.values(), key=lambda trained: len(_cnn(trained).features))
-    model, val = _cnn(deepest), deepest.data.val
+    deepest = max(chosen.values(), key=lambda trained: len(_cnn(trained).features))
+    model, image = _cnn(deepest), deepest.data.val.inputs[0]
     first = next(layer for layer in model.features if isinstance(layer, nn.Conv2d))
     yield (
         "filters",
-        anatomy.filters(first.weight.detach().mean(1).numpy()),
-        f"The filters of the first convolution of {deepest.variant}: red adds, blue subtracts.",
+        drawing.filters(first.weight.detach().mean(1).numpy()),
+        f"Filters of the first convolution of {deepest.variant}: red is positive, blue negative.",
     )
-    rows = {"image": val.inputs[0].mean(-1)[np.newaxis]}
-    with torch.inference_mode():
-        maps = model.scale(torch.from_numpy(val.inputs[:1]))
-        names = {nn.Conv2d: "convolution", nn.MaxPool2d: "pooling", nn.ReLU: "activation"}
-        block = 1
-        for layer in model.features:
-            maps = layer(maps).clone()  # an activation works in place
-            for kind, name in names.items():
-                if isinstance(layer, kind):
-                    rows[f"{name} {block}"] = maps[0].numpy()
-            block += isinstance(layer, nn.MaxPool2d)
     yield (
         "feature_maps",
-        anatomy.feature_maps(rows),
-        "One validation image on its way through the network: the first maps behind each step, "
-        "with their size. Each map has a scale of its own, dark is low.",
+        drawing.feature_maps(feature_maps(model, image)),
+        "One validation image on its way through the network: the first feature maps after each "
+        "step, with their number and size. Each map has its own scale from dark (low) to bright.",
     )
-    fields = {v: receptive_field(_cnn(t), t.data.spec.shape) for v, t in found.items()}
+    fields = {v: receptive_field(_cnn(t), t.data.spec.shape) for v, t in chosen.items()}
     yield (
         "receptive_fields",
-        anatomy.receptive_fields(fields, val.inputs[0]),
-        "The pixels on which one number in the middle of the last map depends, as far as the image "
-        "goes.",
+        drawing.receptive_fields(fields, image),
+        "Receptive field: the pixels on which one number in the centre of the last feature map "
+        "depends, up to the edge of the image.",
     )
-    cam, predicted = grad_cam(model, torch.from_numpy(val.inputs[:]))
-    classes, is_right = deepest.data.spec.classes, predicted == val.targets
+    yield from _grad_cam(deepest)
+
+
+def feature_maps(model: CNN, image: Array) -> Mapping[str, Array]:
+    """Feature maps (maps, height, width) of an image (H, W, C) after each step."""
+    steps = {"image": image.mean(-1)[np.newaxis]}
+    block = 1
+    with torch.inference_mode():
+        maps = model.scale(torch.from_numpy(image[np.newaxis]))
+        for layer in model.features:
+            maps = layer(maps).clone()  # an activation works in place
+            if type(layer) in STEPS:
+                steps[f"{STEPS[type(layer)]} {block}"] = maps[0].numpy()
+            block += isinstance(layer, nn.MaxPool2d)
+    return steps
+
+
+def _grad_cam(trained: Trained) -> Iterator[Drawn]:
+    """Grad-CAM on some correct and some wrong predictions."""
+    val, classes = trained.data.val, trained.data.spec.classes
+    cam, predicted = grad_cam(_cnn(trained), torch.from_numpy(val.inputs[:]))
+    is_right = predicted == val.targets
     for name, chosen in (("right", is_right), ("wrong", ~is_right)):
         places = np.flatnonzero(chosen)[:NUM_SHOWN]
         if not len(places):
             continue
         titles = [
-            f"{classes[predicted[p]]}" + ("" if is_right[p] else f", is {classes[val.targets[p]]}")
+            classes[predicted[p]] + ("" if is_right[p] else f" (true: {classes[val.targets[p]]})")
             for p in places
         ]
         yield (
             f"grad_cam_{name}",
-            anatomy.overlays(val.inputs[places], cam[places], titles),
+            drawing.overlays(val.inputs[places], cam[places], titles),
             f"Grad-CAM on {len(places)} of the {chosen.sum()} validation images that "
-            f"{deepest.variant} got {name}: where it saw the predicted class.",
+            f"{trained.variant} got {name}: bright regions support the predicted class.",
         )
 
 
@@ -159,6 +169,6 @@ ANALYSIS = Analysis(
     ("receptive_field/pixels", "grad_cam/deletion_gain"),
     measure,
     figures,
-    fits=lambda model: isinstance(model, CNN),
+    supports=lambda model: isinstance(model, CNN),
     needs="model=cnn",
 )

@@ -1,20 +1,22 @@
-"""Paths of optimisers on the loss surface of a weight and a bias, and how fast is too fast."""
+"""Trajectories of optimisers on the loss surface of one weight and one bias."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 
-from lessons import descent
+from lessons.descent import loss_curves
 from lessons.least_squares import LeastSquares, solve
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.models.linear import Linear
 
+from . import figures as drawing
+
 STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on the function with two minima
 
 
-def _path(trained: Trained) -> tuple[LeastSquares, Array]:
+def _trajectory(trained: Trained) -> tuple[LeastSquares, Array]:
     """The closed form, and weight and bias (steps + 1, 2) from the start on."""
     model = trained.model
     assert isinstance(model, Linear)
@@ -24,78 +26,84 @@ def _path(trained: Trained) -> tuple[LeastSquares, Array]:
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Where descent ended, how the loss has changed, and its lr as a share of the limit."""
-    squares, path = _path(trained)
-    excess = squares.loss(path) - squares.loss(squares.solution)
-    # As a logarithm: the ratio itself scatters over orders of magnitude.
+    """Distance from the optimum, change of the excess loss, and lr as a share of its limit."""
+    squares, path = _trajectory(trained)
+    excess = squares.excess_loss(path)
     return {
         "descent/distance": float(np.abs(path[-1] - squares.solution).max()),
+        # A logarithm, because the ratio varies over orders of magnitude.
         "descent/log10_excess_ratio": float(np.log10(max(excess[-1], 1e-16) / excess[0])),
         "descent/lr_over_limit": trained.config.optimizer["lr"] / squares.largest_lr,
     }
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Paths on the surface, losses, learning rates against the limit, and two minima."""
-    found = {name: of_variant[0] for name, of_variant in runs.items() if of_variant}
-    taken = {name: _path(trained) for name, trained in found.items()}
-    squares, path = next(iter(taken.values()))
-    reach = 1.25 * np.abs(path[0] - squares.solution).max()
-    weights, biases = (np.linspace(c - reach, c + reach, 80) for c in squares.solution)
-    surface = squares.loss(np.stack(np.meshgrid(weights, biases), axis=-1))
-    yield (
-        "paths",
-        descent.paths(
-            (weights, biases),
-            surface,
-            squares.solution,
-            {name: p for name, (_, p) in taken.items()},
-        ),
-        "The loss as a surface over weight and bias, for the training samples of one seed, each "
-        "line with its loss, and the way of each optimiser from the circle; the star is the closed "
-        "form's solution.",
-    )
-    losses = {
-        name: (np.arange(len(p)), squares.loss(p) - squares.loss(squares.solution))
-        for name, (_, p) in taken.items()
-    }
+    """Trajectories, losses, learning rates against their limit, and two minima."""
+    first = {variant: of_variant[0] for variant, of_variant in runs.items()}
+    solved = {variant: _trajectory(trained) for variant, trained in first.items()}
+    paths = {variant: path for variant, (_, path) in solved.items()}
+    squares = next(iter(solved.values()))[0]
+    yield _surface(squares, paths)
     yield (
         "excess_loss",
-        descent.excess_loss(losses),
-        "How much the loss of one seed exceeds the least that there is, over the steps.",
+        loss_curves(
+            {v: (np.arange(len(path)), squares.excess_loss(path)) for v, path in paths.items()},
+            "loss - smallest loss",
+        ),
+        "Loss of one seed above the smallest possible loss, over the steps.",
     )
-    plain = {name: t for name, t in found.items() if not t.config.optimizer.get("momentum")}
-    plain = {n: t for n, t in plain.items() if t.config.optimizer["_target_"].endswith("SGD")}
+    plain = {
+        variant: trained
+        for variant, trained in first.items()
+        if trained.config.optimizer["_target_"].endswith("SGD")
+        and not trained.config.optimizer.get("momentum")
+    }
     yield (
         "learning_rates",
-        descent.learning_rates(
-            {name: trained.config.optimizer["lr"] for name, trained in plain.items()},
+        drawing.learning_rates(
             {
-                name: 10 ** trained.metrics["descent/log10_excess_ratio"]
-                for name, trained in plain.items()
+                variant: (
+                    trained.config.optimizer["lr"],
+                    10 ** trained.metrics["descent/log10_excess_ratio"],
+                )
+                for variant, trained in plain.items()
             },
             squares.largest_lr,
         ),
-        "Plain gradient descent: what became of the excess loss, by learning rate. Right of the "
-        "dashed line, computed from the Hessian, it must grow.",
+        "Plain gradient descent: ratio of the last to the first excess loss, by learning rate. To "
+        "the right of the dashed line, computed from the Hessian, the loss must grow.",
     )
-    x = np.linspace(-2.5, 2.5, 300)
     walks = [descend(start) for start in STARTS]
-    ends = ", ".join(f"{at[0]:g} ends at {at[-1]:.2f}" for at, _ in walks)
+    ends = ", ".join(f"{x[0]:g} ends at {x[-1]:.2f}" for x, _ in walks)
+    x = np.linspace(-2.5, 2.5, 300)
     yield (
         "two_minima",
-        descent.two_minima(x, two_minima(torch.from_numpy(x)).numpy(), walks),
-        f"f(x) = x^4 / 4 - x^2 + x / 4 has two minima: a start at {ends}.",
+        drawing.two_minima(x, two_minima(torch.from_numpy(x)).numpy(), walks),
+        f"f(x) = x^4 / 4 - x^2 + x / 4 has two minima: the descent from {ends}.",
+    )
+
+
+def _surface(squares: LeastSquares, paths: Mapping[str, Array]) -> Drawn:
+    start = next(iter(paths.values()))[0]
+    reach = 1.25 * np.abs(start - squares.solution).max()
+    weights, biases = (np.linspace(c - reach, c + reach, 80) for c in squares.solution)
+    losses = squares.loss(np.stack(np.meshgrid(weights, biases), axis=-1))
+    return (
+        "paths",
+        drawing.paths((weights, biases), losses, squares.solution, paths),
+        "Loss as a function of weight and bias, for the training samples of one seed; each contour "
+        "is labelled with its loss. Each optimiser starts at the circle; the star marks the "
+        "closed-form solution.",
     )
 
 
 def two_minima(x: torch.Tensor) -> torch.Tensor:
-    """A function that isn't convex."""
+    """A non-convex function."""
     return x**4 / 4 - x**2 + x / 4
 
 
 def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array, Array]:
-    """Gradient descent on it: x and its value after each step."""
+    """Gradient descent on ``two_minima``: x and its value at the start and after each step."""
     x = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=lr)
     visited = [x.item()]
@@ -104,14 +112,14 @@ def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array
         two_minima(x).backward()
         optimizer.step()
         visited.append(x.item())
-    at = torch.tensor(visited, dtype=torch.float64)
-    return at.numpy(), two_minima(at).numpy()
+    path = torch.tensor(visited, dtype=torch.float64)
+    return path.numpy(), two_minima(path).numpy()
 
 
 ANALYSIS = Analysis(
     ("descent/distance", "descent/log10_excess_ratio", "descent/lr_over_limit"),
     measure,
     figures,
-    fits=lambda model: isinstance(model, Linear) and model.spec.num_features == 1,
-    needs="model=linear of one column",
+    supports=lambda model: isinstance(model, Linear) and model.spec.num_features == 1,
+    needs="model=linear and data with one input column",
 )

@@ -1,4 +1,4 @@
-"""A trained model as a graph, run without the code it came from."""
+"""A trained model exported as a graph, and run without the code that it came from."""
 
 import subprocess
 import sys
@@ -13,7 +13,6 @@ import torch
 from torch.utils.benchmark import Timer
 
 from lessons import robustness
-from lessons.graph_and_session import figures as drawing
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.core.errors import UserError
@@ -21,23 +20,25 @@ from project.models.contract import Predictor
 from project.reports.robustness import classifies_images
 from project.serving.export import onnx_session, to_program, write_onnx
 
+from . import figures as drawing
+
 try:
     import onnx
 except ImportError:
     raise UserError(
-        'lesson: graph_and_session: onnx is missing: expected pip install -e ".[onnx]"'
+        'lesson: graph_and_session: onnx is missing: run pip install -e ".[onnx]"'
     ) from None
 
 BATCHES = (1, 256)
-SECONDS = 0.3  # of repeated calls, for a median
-# What a stranger does with the file: no code of this project, and no PyTorch.
+SECONDS = 0.3  # duration of the repeated calls whose median is taken
+# Runs the file as another program would: without PyTorch and the code of this project.
 ALONE = """
 import sys
 import numpy, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-(answers,) = session.run(None, {session.get_inputs()[0].name: numpy.load("images.npy")})
+(outputs,) = session.run(None, {session.get_inputs()[0].name: numpy.load("images.npy")})
 assert not {"project", "torch"} & set(sys.modules)
-numpy.save("answers.npy", answers)
+numpy.save("outputs.npy", outputs)
 """
 
 
@@ -46,11 +47,11 @@ class Graphs:
     """A model in three forms.
 
     Attributes:
-        eager: the code itself.
-        exported: torch.export's graph.
-        model: ONNX's graph.
-        content: of the ONNX file.
-        run_session: probabilities (B, classes) of raw images (B, H, W, C), by onnxruntime.
+        eager: Module of the project's own code.
+        exported: Graph of torch.export.
+        model: Graph of ONNX.
+        content: Content of the ONNX file.
+        run_session: Probabilities (B, classes) of raw images (B, H, W, C), by onnxruntime.
     """
 
     eager: torch.nn.Module
@@ -61,20 +62,20 @@ class Graphs:
 
     @torch.inference_mode()
     def run_eager(self, images: Array) -> Array:
-        """See ``run_session``."""
+        """Probabilities (B, classes) of raw images (B, H, W, C), by eager PyTorch."""
         return np.asarray(self.eager(torch.from_numpy(images)).numpy())
 
     def run_alone(self, images: Array) -> Array:
-        """See ``run_session``; in a process of its own that has the file and onnxruntime."""
+        """The same in a process that has only the ONNX file and onnxruntime."""
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "model.onnx").write_bytes(self.content)
             np.save(Path(folder) / "images.npy", images)
             subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=folder, check=True)
-            return np.asarray(np.load(Path(folder) / "answers.npy"))
+            return np.asarray(np.load(Path(folder) / "outputs.npy"))
 
 
 def export(trained: Trained) -> Graphs:
-    """Exports the best epoch's model, for any number of images."""
+    """Exports the model of the best epoch, for any batch size."""
     eager = Predictor(trained.model).eval()
     exported = to_program(trained.model, trained.data.val.inputs[:2])
     with tempfile.TemporaryDirectory() as folder:
@@ -86,40 +87,39 @@ def export(trained: Trained) -> Graphs:
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Sizes of the graphs, differences to eager, and milliseconds a call."""
+    """Sizes of the graphs, differences from eager, and milliseconds per call."""
     graphs = _graphs(trained)
     images = trained.data.val.inputs[: BATCHES[-1]]
     expected = graphs.run_eager(images)
     with torch.inference_mode():
         again = graphs.exported.module()(torch.from_numpy(images)).numpy()
-    found = {
+    measured = {
         "graph/onnx_nodes": float(len(graphs.model.graph.node)),
         "graph/export_nodes": float(len(_operations(graphs.exported))),
         "graph/onnx_difference": float(np.abs(graphs.run_alone(images) - expected).max()),
         "graph/export_difference": float(np.abs(again - expected).max()),
     }
     for batch in BATCHES:
-        # A small validation set is repeated.
+        # Repeats a validation set that is smaller than a batch.
         inputs = np.resize(images, (batch, *images.shape[1:]))
         eager = _milliseconds(partial(graphs.run_eager, inputs))
         session = _milliseconds(partial(graphs.run_session, inputs))
-        found[f"eager/ms_batch_{batch}"] = eager
-        found[f"session/ms_batch_{batch}"] = session
-        found[f"session/log2_speedup_batch_{batch}"] = float(np.log2(eager / session))
-    return found
+        measured[f"eager/ms_batch_{batch}"] = eager
+        measured[f"session/ms_batch_{batch}"] = session
+        measured[f"session/log2_speedup_batch_{batch}"] = float(np.log2(eager / session))
+    return measured
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Each variant's graph, node by node, and the times."""
-    for variant, of_variant in runs.items():
-        if of_variant:
-            graphs = _graphs(of_variant[0])
-            yield (
-                f"graph_{variant}",
-                drawing.graphs(_operations(graphs.exported), _nodes(graphs.model)),
-                f"{variant}: the operations in torch.export's graph and in ONNX's, in the order in "
-                "which they run, with the size of what each gives; s is the number of images.",
-            )
+    """The graph of each variant, node by node, and the run times."""
+    for variant, (trained, *_) in runs.items():
+        graphs = _graphs(trained)
+        yield (
+            f"graph_{variant}",
+            drawing.graphs(_operations(graphs.exported), _nodes(graphs.model)),
+            f"{variant}: operations of torch.export's graph and nodes of ONNX's, in the order in "
+            "which they run, with the shapes of their outputs; s is the batch size.",
+        )
     times = {
         variant: {
             form: [
@@ -129,28 +129,26 @@ def figures(runs: Runs) -> Iterator[Drawn]:
             for form in ("eager", "session")
         }
         for variant, of_variant in runs.items()
-        if of_variant
     }
     yield (
         "times",
         drawing.times(times, BATCHES),
-        "Milliseconds a call, one thread: eager PyTorch and a session of onnxruntime; a dot a "
-        "seed.",
+        "Milliseconds per call on one thread, for eager PyTorch and a session of onnxruntime: one "
+        "dot per seed, the bar is the median.",
     )
 
 
-_exported: dict[str, Graphs] = {}
+_exported: dict[str, Graphs] = {}  # by run id, because an export takes seconds
 
 
 def _graphs(trained: Trained) -> Graphs:
-    """Exported once a run and process."""
     if trained.run.id not in _exported:
         _exported[trained.run.id] = export(trained)
     return _exported[trained.run.id]
 
 
 def _operations(exported: torch.export.ExportedProgram) -> list[tuple[str, str]]:
-    """Name and size of each operation of torch.export's graph."""
+    """Name and output shape of each operation of torch.export's graph."""
     return [
         (str(node.target).removesuffix(".default"), _size(node.meta["val"].shape))
         for node in exported.graph.nodes
@@ -159,7 +157,7 @@ def _operations(exported: torch.export.ExportedProgram) -> list[tuple[str, str]]
 
 
 def _nodes(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    """Name and size of each node of ONNX's graph."""
+    """Name and output shape of each node of ONNX's graph."""
     known = onnx.shape_inference.infer_shapes(model).graph
     sizes = {
         value.name: _size([d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim])

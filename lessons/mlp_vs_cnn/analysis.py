@@ -1,4 +1,4 @@
-"""The same number of parameters with and without weight sharing."""
+"""Robustness with and without weight sharing, at the same number of parameters."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,8 @@ from lessons import robustness
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.reports.robustness import classifies_images
 
-TOLERANCE = 0.05  # by which the numbers of parameters may differ
+KINDS = ("rotation", "scale", "shear", "reflection", "shift")
+TOLERANCE = 0.05  # relative difference up to which the networks count as equally large
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -16,13 +17,12 @@ def measure(trained: Trained) -> dict[str, float]:
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Accuracy over the amount of rotation, scale, shear, reflection and shift."""
-    counts = [found[0].metrics["model/parameters"] for found in runs.values() if found]
-    kinds = ("rotation", "scale", "shear", "reflection", "shift")
-    for name, figure, caption in robustness.draw(runs, kinds):
+    """Accuracy under geometric corruptions."""
+    counts = [of_variant[0].metrics["model/parameters"] for of_variant in runs.values()]
+    for name, figure, caption in robustness.draw(runs, KINDS):
         if max(counts) > (1 + TOLERANCE) * min(counts):
             listed = " and ".join(f"{count:,.0f}" for count in counts)
-            caption += f" The networks are not of one size: they have {listed} parameters."
+            caption += f" The networks differ in size: they have {listed} parameters."
         yield name, figure, caption
 
 

@@ -1,81 +1,87 @@
 """Figures of overfitting and of splits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from project.core.arrays import Array
-from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, legend_above, new_figure
+from project.figures.style import (
+    COLOURS,
+    MARK,
+    TRAIN,
+    VAL,
+    clean,
+    label_left,
+    legend_above,
+    panels,
+)
 
 
 def parting(curves: Mapping[str, tuple[Array, Array, int | None]]) -> Figure:
-    """Losses on train and val over the epochs, with the epoch from which on they part.
+    """Losses on train and val over the epochs, with the epoch of the smallest loss on val.
 
     Args:
-        curves: (epochs,) of train and of val, and that epoch or None, by variant.
+        curves: Losses on train and val (epochs,), and that epoch or None, by variant.
     """
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
-    figure = new_figure(3.4 * columns, 2.5 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axes, (name, (train, val, parted)) in zip(panels, curves.items(), strict=False):
+    figure, cells = panels(len(curves), 3, (3.4, 2.5), sharey=True)
+    for axes, (name, (train, val, parted)) in zip(cells, curves.items(), strict=True):
         epochs = np.arange(1, len(val) + 1)
         marker = "o" if len(epochs) == 1 else None
         axes.plot(epochs, train, marker=marker, color=TRAIN, label="train")
         axes.plot(epochs, val, marker=marker, color=VAL, label="val")
-        if parted is not None:
-            axes.axvline(parted, color=MARK, linestyle=":", label="least on val")
-        else:
-            axes.plot([], [], color=MARK, linestyle=":", label="least on val")  # for the legend
+        # NaN is not drawn, but puts the line into the legend.
+        at = np.nan if parted is None else parted
+        axes.axvline(at, color=MARK, linestyle=":", label="smallest loss on val")
         axes.set_yscale("log")
-        axes.set_title(f"{name}: {f'epoch {parted}' if parted else 'not parted'}", fontsize=10)
+        axes.set_title(f"{name}: {f'epoch {parted}' if parted else 'last epoch'}", fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         clean(axes)
-    for axes in panels[::columns]:
-        axes.set_ylabel("loss")
-    for axes in panels[len(curves) :]:
-        axes.axis("off")
-    legend_above(figure, panels[0])
+    label_left(cells, "loss")
+    legend_above(figure, cells[0])
     return figure
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Accuracies of networks on val and on test.
+class Scatter:
+    """Accuracies on one split.
 
     Attributes:
-        accuracies: (seeds, 2).
-        sizes: samples in train, val and test.
+        name: Name of the split.
+        size: Number of samples.
+        values: Accuracies (seeds,).
+        scatter: Standard deviation over seeds.
+        chance: Standard deviation expected from the number of samples.
     """
 
-    accuracies: Array
-    sizes: tuple[int, int, int]
+    name: str
+    size: int
+    values: Array
+    scatter: float
+    chance: float
 
 
-def splits(by_split: Mapping[str, Pairs]) -> Figure:
-    """Pairs of accuracies on val and test, a panel for each way to split, with their scatter."""
-    figure = new_figure(3.1 * len(by_split), 3.4)
-    panels = figure.subplots(1, len(by_split), squeeze=False, sharey=True).ravel()
-    for place, (axes, found) in enumerate(zip(panels, by_split.values(), strict=True)):
-        colour = COLOURS[place % len(COLOURS)]
-        for pair in found.accuracies:
-            axes.plot([0, 1], pair, "o-", color=colour, alpha=0.7, markersize=5)
-        labels = []
-        for name, size, values in zip(
-            ("val", "test"), found.sizes[1:], found.accuracies.T, strict=True
-        ):
-            scatter = values.std(ddof=1) if len(values) > 1 else np.nan
-            # The standard deviation of a binomial proportion.
-            chance = np.sqrt(values.mean() * (1 - values.mean()) / size)
-            labels.append(f"{name}: {size} samples\ns {scatter:.4f} ({chance:.4f})")
+def splits(pairs: Sequence[tuple[str, Sequence[Scatter]]]) -> Figure:
+    """Pairs of accuracies, one panel per way to split.
+
+    Args:
+        pairs: Title, and accuracies on val and on test, of each panel.
+    """
+    figure, cells = panels(len(pairs), len(pairs), (3.1, 3.4), 0.0, sharey=True)
+    for colour, axes, (title, pair) in zip(cycle(COLOURS), cells, pairs, strict=False):
+        lines = np.stack([each.values for each in pair])
+        axes.plot([0, 1], lines, "o-", color=colour, alpha=0.7, markersize=5)
+        labels = [
+            f"{each.name}: {each.size} samples\ns {each.scatter:.4f} ({each.chance:.4f})"
+            for each in pair
+        ]
         axes.set_xticks([0, 1], labels, fontsize=8)
         axes.set_xlim(-0.5, 1.5)
-        shares = "/".join(f"{100 * size / sum(found.sizes):.0f}" for size in found.sizes)
-        axes.set_title(f"train/val/test {shares} %", fontsize=10)
+        axes.set_title(title, fontsize=10)
         clean(axes)
-    panels[0].set_ylabel("accuracy")
+    label_left(cells, "accuracy")
     return figure

@@ -1,43 +1,46 @@
-"""What regularisers do to the losses and to the weights."""
+"""Effect of regularisers on the losses and on the weights."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from lessons.regularisation.figures import weight_histograms
+from lessons.losses import train_loss
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
+
+from .figures import weight_histograms
 
 NEAR_ZERO = 1e-3
 
 
-def train_loss(trained: Trained) -> Array:
-    """Of each epoch, measured as on val: without dropout, smoothing and penalty."""
-    return np.asarray(trained.history("val/loss")[1] - trained.history("gap/loss")[1])
-
-
 def last_matrices(trained: Trained) -> Array:
-    """All weights but biases and norms, after the last epoch."""
+    """All weights after the last epoch, without biases and norms."""
     names = [name for name, p in trained.model.named_parameters() if p.ndim > 1]
     return np.concatenate([trained.last_weights[name].numpy().ravel() for name in names])
 
 
+def near_zero(weights: Array) -> float:
+    """Share of weights near zero."""
+    return float((np.abs(weights) < NEAR_ZERO).mean())
+
+
 def measure(trained: Trained) -> dict[str, float]:
-    """Loss on train after the last epoch, and the share of weights near zero."""
+    """Training loss after the last epoch, and the share of weights near zero."""
     return {
         "fit/train_loss": float(train_loss(trained)[-1]),
-        "weights/near_zero": float((np.abs(last_matrices(trained)) < NEAR_ZERO).mean()),
+        "weights/near_zero": near_zero(last_matrices(trained)),
     }
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Histograms of the weights."""
-    weights = {name: last_matrices(found[0]) for name, found in runs.items() if found}
+    weights = {variant: last_matrices(of_variant[0]) for variant, of_variant in runs.items()}
+    titled = {f"{name}: {near_zero(each):.1%} near 0": each for name, each in weights.items()}
     yield (
         "weights",
-        weight_histograms(weights, NEAR_ZERO),
-        "Weights of one seed after the last epoch, on a logarithmic scale, and the share of them "
-        f"that is nearer to zero than {NEAR_ZERO:g}.",
+        weight_histograms(titled),
+        "Weights of one seed after the last epoch; the counts are on a logarithmic axis. Titles "
+        f"give the share of weights below {NEAR_ZERO:g} in absolute value.",
     )
 
 

@@ -1,35 +1,28 @@
-"""Figures of weights."""
+"""Figure of the distribution of weights."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from project.core.arrays import Array
-from project.figures.style import COLOURS, clean, new_figure
+from project.figures.style import COLOURS, clean, label_left, panels
 
 
-def weight_histograms(weights: Mapping[str, Array], near_zero: float) -> Figure:
-    """A panel for each network, all on the same axes.
+def weight_histograms(weights: Mapping[str, Array]) -> Figure:
+    """One histogram per network, all on the same axes.
 
     Args:
-        weights: (N,) by name.
-        near_zero: weights below it are counted.
+        weights: Weights (N,), by title.
     """
-    columns = min(4, len(weights))
-    rows = -(-len(weights) // columns)
-    figure = new_figure(2.7 * columns, 2.2 * rows + 0.3)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    reach = max(float(np.quantile(np.abs(found), 0.999)) for found in weights.values())
+    figure, cells = panels(len(weights), 4, (2.7, 2.2), 0.3, sharex=True, sharey=True)
+    reach = max(float(np.quantile(np.abs(each), 0.999)) for each in weights.values())
     bins = np.linspace(-reach, reach, 81).tolist()
-    for place, (axes, (name, found)) in enumerate(zip(panels, weights.items(), strict=False)):
-        axes.hist(found, bins=bins, color=COLOURS[place % len(COLOURS)], log=True)
-        axes.set_title(f"{name}: {(np.abs(found) < near_zero).mean():.1%} near 0", fontsize=9)
+    for colour, axes, (title, each) in zip(cycle(COLOURS), cells, weights.items(), strict=False):
+        axes.hist(each, bins=bins, color=colour, log=True)
+        axes.set_title(title, fontsize=9)
         clean(axes)
-    for axes in panels[-columns:]:
-        axes.set_xlabel("weight")
-    for axes in panels[::columns]:
-        axes.set_ylabel("weights in a bin")
-    for axes in panels[len(weights) :]:
-        axes.axis("off")
+    label_left(cells, "weights per bin")
+    figure.supxlabel("weight", fontsize=10)
     return figure

@@ -1,4 +1,4 @@
-"""What a code that was learned without labels is worth to a classifier with few of them."""
+"""Classifiers with few labels on an autoencoder's code and on the pixels."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lessons.supervised_and_unsupervised import figures as drawing
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array, Indices
 from project.models.autoencoder import Autoencoder
 
+from . import figures as drawing
+
 NUM_LABELS = (10, 100, 1000)
-CLASSIFIERS = ("probe", "neighbours")
+CLASSIFIERS = {"probe": "linear probe", "neighbours": "nearest neighbour"}
 INPUTS = ("code", "pixels")
 BATCH = 1024
 
@@ -27,17 +28,12 @@ def encode(trained: Trained, images: Array) -> Array:
     model = trained.model
     assert isinstance(model, Autoencoder)
     with torch.inference_mode():
-        parts = [model.encode(torch.from_numpy(part)) for part in _batches(images)]
-    return torch.cat(parts).numpy()
-
-
-def _batches(images: Array) -> Iterator[Array]:
-    for start in range(0, len(images), BATCH):
-        yield images[start : start + BATCH]
+        parts = torch.from_numpy(images).split(BATCH)
+        return torch.cat([model.encode(part) for part in parts]).numpy()
 
 
 def choose(targets: Array, count: int, seed: int) -> Indices:
-    """As many samples of each class as their share asks for, at random."""
+    """A random choice of samples with the class proportions of all; all if there are too few."""
     places = np.arange(len(targets))
     if count >= len(targets):
         return places
@@ -58,63 +54,59 @@ def measure(trained: Trained) -> dict[str, float]:
     train, val = trained.data.train, trained.data.val
     pixels = [part.inputs[:].reshape(len(part), -1) / 255 for part in (train, val)]
     codes = [encode(trained, part.inputs[:]) for part in (train, val)]
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for count in NUM_LABELS:
         chosen = choose(train.targets, count, trained.seed)
         for name in CLASSIFIERS:
-            for kind, (known, asked) in zip(INPUTS, (codes, pixels), strict=True):
+            for kind, (known, unseen) in zip(INPUTS, (codes, pixels), strict=True):
                 classifier = _classifier(name).fit(known[chosen], train.targets[chosen])
-                found[f"{name}_{kind}/{count}"] = float(classifier.score(asked, val.targets))
-            gain = found[f"{name}_code/{count}"] - found[f"{name}_pixels/{count}"]
-            found[f"{name}_gain/{count}"] = gain
-    return found
+                accuracy = classifier.score(unseen, val.targets)
+                measured[f"{name}_{kind}/{count}"] = float(accuracy)
+            gain = measured[f"{name}_code/{count}"] - measured[f"{name}_pixels/{count}"]
+            measured[f"{name}_gain/{count}"] = gain
+    return measured
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """The code of two numbers as a map, and accuracies over the number of labels."""
-    for variant, of_variant in runs.items():
-        if of_variant and of_variant[0].config.model["latent_size"] == 2:
-            val = of_variant[0].data.val
+    """Codes of two numbers as a map, and accuracies over the number of labels."""
+    for variant, (trained, *_) in runs.items():
+        if trained.config.model["latent_size"] == 2:
+            val = trained.data.val
+            codes = encode(trained, val.inputs[:])
             yield (
                 "latent_space",
-                drawing.latent_space(
-                    encode(of_variant[0], val.inputs[:]),
-                    val.targets,
-                    of_variant[0].data.spec.classes,
-                ),
-                f"{variant}: each dot is a validation image where the encoder puts it, coloured by "
-                "a label that no one has shown to it.",
+                drawing.latent_space(codes, val.targets, trained.data.spec.classes),
+                f"{variant}: each dot is the code of a validation image, coloured by a label that "
+                "the autoencoder has never seen.",
             )
     curves = {
-        name: {
+        title: {
             f"{kind}: {variant}" if kind == "code" else kind: [
                 [trained.metrics[f"{name}_{kind}/{count}"] for count in NUM_LABELS]
                 for trained in of_variant
             ]
             for variant, of_variant in runs.items()
-            if of_variant
             for kind in INPUTS
         }
-        for name in CLASSIFIERS
+        for name, title in CLASSIFIERS.items()
     }
-    titles = {"probe": "linear probe", "neighbours": "nearest neighbour"}
     yield (
         "labels",
-        drawing.label_curves({titles[name]: by for name, by in curves.items()}, NUM_LABELS),
-        "Accuracy on val over the number of labels, on codes and on pixels: mean over seeds, and "
-        "their range as a band.",
+        drawing.label_curves(curves, NUM_LABELS),
+        "Accuracy on val over the number of labels, on codes and on pixels: mean over seeds, with "
+        "the range of the seeds as a band.",
     )
 
 
 ANALYSIS = Analysis(
     tuple(
-        f"{name}_{what}/{count}"
+        f"{name}_{kind}/{count}"
         for name in CLASSIFIERS
-        for what in (*INPUTS, "gain")
+        for kind in (*INPUTS, "gain")
         for count in NUM_LABELS
     ),
     measure,
     figures,
-    fits=lambda model: isinstance(model, Autoencoder),
+    supports=lambda model: isinstance(model, Autoencoder),
     needs="model=autoencoder",
 )

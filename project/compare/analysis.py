@@ -1,18 +1,29 @@
-"""What a lesson is given to analyse: the finished runs of its variants."""
+"""Measurements and figures that a comparison adds: the interface of its ``analysis.py``."""
 
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from matplotlib.figure import Figure
 
+from project import ROOT
 from project.config.check import Config
 from project.core.arrays import Array
+from project.core.errors import UserError, one_line
 from project.data.module import DataModule
 from project.models.base import Model
 from project.reports.run import load_best
 from project.tracking.run import Run
+
+NOT_MEASURING = [ROOT / "project" / name for name in ("core", "compare", "figures")]
 
 
 @dataclass
@@ -20,13 +31,13 @@ class Trained:
     """One finished run of a comparison.
 
     Attributes:
-        variant: name.
-        seed: of the run.
-        run: in MLflow.
-        config: of the run.
-        data: of the run; its test split is sealed.
-        metrics: the last value of each, by name.
-        tags: of the run.
+        variant: Name of the variant.
+        seed: Seed of the run.
+        run: MLflow run.
+        config: Config of the run.
+        data: Data of the run; the test split is sealed.
+        metrics: Last value of each metric, by name.
+        tags: MLflow tags.
     """
 
     variant: str
@@ -39,12 +50,12 @@ class Trained:
 
     @cached_property
     def model(self) -> Model:
-        """With the weights of the best epoch, in eval mode on the CPU."""
+        """Model with the weights of the best epoch, in eval mode on the CPU."""
         return load_best(self.run, self.config, self.data.spec)
 
     @cached_property
     def last_weights(self) -> dict[str, torch.Tensor]:
-        """Those of the last epoch, by name."""
+        """Weights of the last epoch, by name."""
         saved = torch.load(self.run.last_checkpoint, map_location="cpu", weights_only=True)
         weights: dict[str, torch.Tensor] = saved["state_dict"]
         return weights
@@ -54,24 +65,90 @@ class Trained:
         return self.run.history(key)
 
 
-Runs = Mapping[str, Sequence[Trained]]  # by variant; of each one run a seed
-Drawn = tuple[str, Figure, str]  # name, figure, and what it shows
+Runs = Mapping[str, Sequence[Trained]]  # by variant, one per seed
+Drawn = tuple[str, Figure, str]  # name, figure and caption
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a lesson adds to its runs.
+    """Measurements and figures that are added to a comparison.
 
     Attributes:
-        measures: names of the metrics that ``measure`` gives.
-        measure: of one run.
-        figures: of all runs.
-        fits: whether it can look into such a model.
-        needs: what that is, for the error message.
+        measures: Names of the metrics that ``measure`` returns.
+        measure: Measures one run; a metric may be left out where it has no value.
+        figures: Draws figures of all runs; every variant has at least one run.
+        supports: Whether a model can be analysed.
+        needs: What ``supports`` requires, for the error message.
     """
 
     measures: tuple[str, ...] = ()
     measure: Callable[[Trained], Mapping[str, float]] = lambda trained: {}
     figures: Callable[[Runs], Iterator[Drawn]] = lambda runs: iter(())
-    fits: Callable[[Model], bool] = lambda model: True
+    supports: Callable[[Model], bool] = lambda model: True
     needs: str = ""
+
+
+def load_analysis(path: Path | None) -> Analysis:
+    """Loads ``ANALYSIS`` from a Python file, or an empty analysis if there is none.
+
+    The file may import its neighbours relatively: ``from .figures import ...``.
+
+    Raises:
+        UserError: The file can't be imported, or has no ``ANALYSIS``.
+    """
+    if path is None:
+        return Analysis()
+    package = ModuleType(f"_analysis_{hashlib.sha256(bytes(path.parent)).hexdigest()[:12]}")
+    package.__path__ = [str(path.parent)]
+    for name in list(sys.modules):  # so that a notebook sees changes of the file
+        if name.partition(".")[0] == package.__name__:
+            del sys.modules[name]
+    sys.modules[package.__name__] = package
+    try:
+        module = importlib.import_module(f"{package.__name__}.{path.stem}")
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"analysis: {path}: can't be imported ({reason})") from None
+    analysis = getattr(module, "ANALYSIS", None)
+    if not isinstance(analysis, Analysis):
+        raise UserError(f"analysis: {path}: expected ANALYSIS = Analysis(...) in it")
+    return analysis
+
+
+def hash_code(path: Path) -> str:
+    """SHA-256 of the code that measures: a file, and what it imports beside it and from lessons.
+
+    Modules of ``project`` are included if these files import them directly, but for those that
+    decide no number.
+    """
+    digest = hashlib.sha256()
+    waiting, seen = [path], set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        content = file.read_bytes()
+        digest.update(content)
+        if not file.is_relative_to(ROOT / "project"):
+            waiting += sorted(_imported(file, ast.parse(content)))
+    return digest.hexdigest()
+
+
+def _imported(file: Path, tree: ast.Module) -> Iterator[Path]:
+    """Files of the modules that a module imports, of this project and beside it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            places = [ROOT.joinpath(*alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            folder = file.parents[node.level - 1] if node.level else ROOT
+            module = folder.joinpath(*(node.module or "").split("."))
+            places = [module, *(module / alias.name for alias in node.names)]
+        else:
+            continue
+        for place in places:
+            module = place.with_name(f"{place.name}.py")
+            if module.is_file() and not any(map(module.is_relative_to, NOT_MEASURING)):
+                yield module

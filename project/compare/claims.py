@@ -1,4 +1,4 @@
-"""What is claimed of a comparison, and whether the runs bear it out."""
+"""Claims about a comparison, and the verdict that its runs give on each."""
 
 import math
 import re
@@ -7,26 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from project.core.errors import UserError, nearest
-from project.core.statistics import Estimate, estimate, paired_difference
+from project.core.statistics import Estimate, paired_difference
 
 MIN_SEEDS = 3
 Status = Literal["holds", "does not hold", "undecided"]
-TESTS = {
-    True: "paired t-test over seeds",
-    False: "one-sample t-test over seeds",
-}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Such as ``val/accuracy: cnn > mlp``, or ``difference: line < 0.001``.
+    """A claim such as ``val/accuracy: cnn > mlp``, or ``closed_form/difference: line < 0.001``.
 
     Attributes:
-        text: as it was written.
-        metric: that is compared.
-        first: variant.
-        second: variant, or a number.
-        is_greater: whether the first is claimed to be the greater.
+        text: The claim as written.
+        metric: Name of the compared metric.
+        first: Variant on the left of the sign.
+        second: Variant or number on the right of the sign.
+        is_greater: Whether the sign is ``>``.
     """
 
     text: str
@@ -37,20 +33,20 @@ class Claim:
 
     @property
     def variants(self) -> list[str]:
-        """Those that it is about."""
+        """The variants that the claim compares, one or two."""
         return [name for name in (self.first, self.second) if isinstance(name, str)]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim.
+    """The judgement of a claim.
 
     Attributes:
-        claim: that was judged.
+        claim: The judged claim.
         status: ``holds`` or ``does not hold`` if the interval lies on one side of zero.
-        difference: first minus second, with its 95 % interval; None without a common seed.
-        num_seeds: that both have.
-        reason: why it is undecided.
+        difference: First minus second with its 95 % interval; None without a common seed.
+        num_seeds: Number of seeds with a value on both sides.
+        reason: Why too few runs leave the claim undecided; empty if there are enough.
     """
 
     claim: Claim
@@ -60,37 +56,31 @@ class Verdict:
     reason: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.status}: {self.claim.text}"
         details = []
         if self.difference is not None:
             details.append(f"difference {self.difference.mean:+.4g}")
             if not math.isnan(self.difference.low):
-                details.append(
-                    f"95 % interval {self.difference.low:+.4g} to {self.difference.high:+.4g}"
-                )
-        details.append(self.reason or f"{self.test}, n = {self.num_seeds}")
-        return f"{text} ({', '.join(details)})"
-
-    @property
-    def test(self) -> str:
-        """By which it was judged."""
-        return TESTS[isinstance(self.claim.second, str)]
+                low, high = self.difference.low, self.difference.high
+                details.append(f"95 % interval {low:+.4g} to {high:+.4g}")
+        test = "paired" if isinstance(self.claim.second, str) else "one-sample"
+        details.append(self.reason or f"{test} t-test over seeds, n = {self.num_seeds}")
+        return f"{self.status}: {self.claim.text} ({', '.join(details)})"
 
 
 def parse_claim(text: str, variants: Sequence[str], metrics: Sequence[str]) -> Claim:
     """Parses a claim.
 
     Args:
-        text: ``metric: variant > variant``, or a number for the second.
-        variants: that there are.
-        metrics: that are measured.
+        text: ``metric: variant > variant``, or a number on the right; ``<`` works too.
+        variants: Names of the variants.
+        metrics: Names of the measured metrics.
 
     Raises:
-        UserError: it isn't like that, or names what there isn't.
+        UserError: The form is wrong, or a name is unknown.
     """
     match = re.fullmatch(r"\s*([^:<>]+?)\s*:\s*([^<>]+?)\s*([<>])\s*([^<>]+?)\s*", text)
     if match is None:
-        raise UserError(f"claims: {text}: expected such as 'val/accuracy: cnn > mlp'")
+        raise UserError(f"claims: {text}: expected a form such as 'val/accuracy: cnn > mlp'")
     metric, first, sign, second = match.groups()
     if metric not in metrics:
         raise UserError(f"claims: {text}: {metric}: {nearest(metric, metrics)} (see measure)")
@@ -107,17 +97,17 @@ def parse_claim(text: str, variants: Sequence[str], metrics: Sequence[str]) -> C
     if first not in variants:
         raise UserError(f"claims: {text}: {first}: {nearest(first, variants)}")
     if first == other:
-        raise UserError(f"claims: {text}: expected two variants")
+        raise UserError(f"claims: {text}: expected two different variants")
     return Claim(text.strip(), metric, first, other, sign == ">")
 
 
-def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_asked: int) -> Verdict:
+def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_seeds: int) -> Verdict:
     """Judges a claim by the 95 % interval of the difference, paired by seed.
 
     Args:
-        claim: to be judged.
-        values: of its metric: by variant and seed.
-        num_asked: seeds that were asked for.
+        claim: The claim.
+        values: Values of its metric, by variant and seed.
+        num_seeds: Number of planned seeds.
     """
     first = values[claim.first]
     if isinstance(claim.second, str):
@@ -128,19 +118,12 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_asked: in
     if not common:
         return Verdict(claim, "undecided", None, 0, "no run was measured")
     difference = paired_difference([first[s] for s in common], [second[s] for s in common])
-    count = len(common)
-    if count < num_asked:
-        reason = f"{num_asked - count} of {num_asked} seeds have no value"
-        return Verdict(claim, "undecided", difference, count, reason)
-    if count < MIN_SEEDS:
-        reason = f"from {count} of at least {MIN_SEEDS} seeds nobody can tell"
-        return Verdict(claim, "undecided", difference, count, reason)
-    if not difference.excludes_zero:
-        return Verdict(claim, "undecided", difference, count)
-    holds = (difference.mean > 0) == claim.is_greater
-    return Verdict(claim, "holds" if holds else "does not hold", difference, count)
-
-
-def summary(values: Mapping[int, float]) -> Estimate:
-    """Mean over seeds, with its 95 % interval."""
-    return estimate(list(values.values()))
+    status: Status = "undecided"
+    reason, count = "", len(common)
+    if count < num_seeds:
+        reason = f"{num_seeds - count} of {num_seeds} seeds have no value"
+    elif count < MIN_SEEDS:
+        reason = f"at least {MIN_SEEDS} seeds are needed to tell"
+    elif difference.excludes_zero:
+        status = "holds" if (difference.mean > 0) == claim.is_greater else "does not hold"
+    return Verdict(claim, status, difference, count, reason)

@@ -1,63 +1,67 @@
-"""Trains variants over seeds, and judges what was claimed of them.
+"""The command ``compare``: trains variants over seeds, and judges claims about them."""
 
-Usage: python -m project.compare lesson=NAME|FILE.yaml [GROUP=OPTION ...] [KEY=VALUE ...]
+from rich.table import Table
 
-  python -m project.compare lesson=mlp_vs_cnn
-  python -m project.compare lesson=augmentation data=fashion_mnist data.limit_train=6000
-  python -m project.compare lesson=path/to/mine.yaml compare.seeds=5
-
-What is finished and unchanged is not trained again; the same command goes on with the rest.
-
-Keys: compare.{seeds,workers}, and all of `python -m project.train`: they change the base of all
-variants.
-"""
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from project.cli.command import run_command
-from project.core.errors import UserError
-from project.core.signals import stoppable
-from project.workers.preload import start_importing
-
-if TYPE_CHECKING:
-    from project.compare.comparison import Comparison
+from project.compare.analysis import load_analysis
+from project.compare.comparison import (
+    Comparison,
+    add_measures,
+    judge_all,
+    open_parent,
+    open_test,
+)
+from project.compare.plan import Plan
+from project.compare.report import cell, report, report_path
+from project.compare.variants import make_keys, train
+from project.core.console import stdout
+from project.workers.capacity import choose_workers
+from project.workers.pool import Pool
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Compares by the arguments of a command line and prints the verdicts."""
-    compare_overrides(*arguments)
+def compare(plan: Plan) -> Comparison:
+    """Trains variants over several seeds and judges claims about them; re-run to resume.
 
+    Runs that are finished and unchanged are not trained again.
 
-def compare_overrides(*overrides: str) -> "Comparison":
-    """Compares by overrides such as ``lesson=mlp_vs_cnn``, prints the verdicts and gives them.
+    Args:
+        plan: The variants, seeds, measurements and claims.
 
     Raises:
-        UserError: something doesn't fit; nothing was written.
+        UserError: The data, a model or a metric doesn't suit the comparison; nothing was written.
+        TrainingError: Not a single run was finished.
     """
-    arguments = list(overrides)
-    names = [line.removeprefix("lesson=") for line in arguments if line.startswith("lesson=")]
-    if not names or not names[-1]:
-        raise UserError("lesson: missing: expected a name of lessons/, or a .yaml file")
-    start_importing()  # beside the imports of this process
-    from project.compare.comparison import compare, open_parent
-    from project.compare.plan import read_lesson
-    from project.compare.report import report, show
-    from project.workers.capacity import choose_workers
-    from project.workers.pool import Pool
-
-    base = [line for line in arguments if not line.startswith("lesson=")]
-    with stoppable():
-        lesson = read_lesson(names[-1], base)
-        settings = lesson.runs[0].config.trainer
-        num_workers, devices = choose_workers(lesson.settings.workers, settings, 1, "compare")
-        with open_parent(lesson) as parent:
-            with Pool(min(num_workers, len(lesson.runs)), devices) as pool:
-                comparison = compare(lesson, parent, pool, devices)
-            path = report(comparison)
-        show(comparison, path)
+    analysis = load_analysis(plan.analysis)
+    keys = make_keys(plan, analysis)
+    settings = next(iter(plan.configs.values())).trainer
+    num_workers, devices = choose_workers(plan.settings.workers, settings, 1, "compare")
+    with open_parent(plan.name) as parent:
+        with Pool(min(num_workers, len(keys)), devices) as pool:
+            runs, failures = train(plan, keys, parent, pool, devices)
+        for variant, of_variant in runs.items():
+            if plan.file.opens_test(variant):
+                open_test(of_variant)
+        add_measures(plan, analysis, runs)
+        values, verdicts = judge_all(plan, runs)
+        path = report_path(plan.name)
+        comparison = Comparison(plan, parent, runs, values, verdicts, failures, path)
+        report(comparison, analysis)
     return comparison
 
 
-if __name__ == "__main__":
-    run_command(main, __doc__)
+def show(comparison: Comparison) -> None:
+    """Prints the measured values, the verdicts and the path of the report."""
+    plan = comparison.plan
+    table = Table(title=plan.file.title, title_justify="left")
+    table.add_column("variant")
+    for metric in plan.file.measure:
+        table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
+    for variant in plan.variants:
+        cells = [cell(comparison, metric, variant) for metric in plan.file.measure]
+        table.add_row(variant, *("\n".join(filter(None, each)) for each in cells))
+    stdout().print(table)
+    print()
+    for verdict in comparison.verdicts:
+        print(verdict)
+    for (variant, seed), reason in comparison.failures.items():
+        print(f"failed: {variant}, seed {seed}: {reason}")
+    print(f"\n  report  {comparison.report}\n  make ui shows run {comparison.parent.id}")

@@ -1,29 +1,24 @@
-"""Does a comparison: trains what isn't trained yet, measures, judges and reports."""
+"""A comparison's record, and the steps after training: measuring, opening the test set, judging."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from project.compare.analysis import Runs, Trained
+from project.compare.analysis import Analysis, Runs, Trained, hash_code
 from project.compare.claims import Verdict, judge
-from project.compare.plan import Lesson, Planned
-from project.config.build import build_data
+from project.compare.plan import Plan, RunKey
 from project.core.console import say
-from project.core.errors import TrainingError, UserError
-from project.data.module import DataModule
+from project.core.errors import UserError
 from project.evaluate import evaluate
 from project.tracking.children import create_parent, opened
-from project.tracking.find import RunInfo, children, find_by_tags
-from project.tracking.lineage import source_hash
-from project.tracking.run import PARENT, Run
+from project.tracking.find import find_by_tags
+from project.tracking.run import Run
 from project.tracking.store import store_folder
-from project.training.devices import Devices
-from project.workers.jobs import close_abandoned, train_all
-from project.workers.pool import Pool
-from project.workers.worker import Job
 
 
 @dataclass(frozen=True)
@@ -31,124 +26,83 @@ class Comparison:
     """A finished comparison.
 
     Attributes:
-        lesson: that was compared.
-        parent: its run in MLflow.
-        runs: finished, by variant.
-        values: by metric, variant and seed.
-        verdicts: one a claim.
-        failures: why a run has failed, by variant and seed.
+        plan: The plan that was run.
+        parent: MLflow run above the runs of the variants.
+        runs: Finished runs, by variant.
+        values: Finite values, by metric, variant and seed.
+        verdicts: One verdict per claim.
+        failures: Reasons of failed runs, by variant and seed.
+        report: HTML file of the report.
     """
 
-    lesson: Lesson
+    plan: Plan
     parent: Run
     runs: Runs
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
     verdicts: tuple[Verdict, ...]
-    failures: Mapping[tuple[str, int], str]
+    failures: Mapping[RunKey, str]
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain JSON types."""
+        return {
+            "name": self.plan.name,
+            "variants": self.plan.variants,
+            "seeds": self.plan.seeds,
+            "values": self.values,
+            "verdicts": [_plain(verdict) for verdict in self.verdicts],
+            "failures": [
+                {"variant": variant, "seed": seed, "reason": reason}
+                for (variant, seed), reason in self.failures.items()
+            ],
+            "run_id": self.parent.id,
+            "run_ids": {
+                variant: {trained.seed: trained.run.id for trained in runs}
+                for variant, runs in self.runs.items()
+            },
+            "report": str(self.report),
+        }
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    estimate = verdict.difference
+    return {
+        "claim": verdict.claim.text,
+        "status": verdict.status,
+        "difference": estimate.mean if estimate else None,
+        "low": estimate.low if estimate else None,
+        "high": estimate.high if estimate else None,
+        "num_seeds": verdict.num_seeds,
+        "reason": verdict.reason,
+    }
 
 
 @contextmanager
-def open_parent(lesson: Lesson) -> Iterator[Run]:
-    """The comparison's run in MLflow, made on first use, which is RUNNING in the context.
+def open_parent(name: str) -> Iterator[Run]:
+    """The MLflow run of a comparison, created on first use; it is RUNNING in the context.
 
     Raises:
-        UserError: another process is doing this comparison.
+        UserError: Another process is running this comparison.
     """
-    tags = {"compare.name": lesson.name}
-    lock = FileLock(store_folder() / f".compare.{lesson.name}.lock", timeout=0)
+    tags = {"compare.name": name}
+    lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"lesson: {lesson.name}: another process is comparing it now") from None
+        raise UserError(
+            f"lesson: {name}: another process is running it: wait until it has finished"
+        ) from None
     with lock:
-        parent = find_by_tags(tags)
-        if parent is None:
-            parent = create_parent(lesson.name, tags)
+        parent = find_by_tags(tags) or create_parent(name, tags)
         with opened(parent):
             yield parent
 
 
-def compare(lesson: Lesson, parent: Run, pool: Pool, devices: Devices) -> Comparison:
-    """Trains what isn't trained yet, measures and judges.
-
-    Args:
-        lesson: to be compared.
-        parent: its run.
-        pool: of workers.
-        devices: of a run.
-
-    Raises:
-        TrainingError: no run was finished.
-    """
-
-    def find() -> dict[str, RunInfo]:
-        return {
-            run.tags["compare.key"]: run for run in children(parent) if "compare.key" in run.tags
-        }
-
-    close_abandoned(find())
-    jobs = [_job(planned, parent, devices) for planned in lesson.runs]
-    runs: dict[str, list[Trained]] = {variant: [] for variant in lesson.variants}
-    what = f"{len(runs)} variants, {len(lesson.seeds)} seeds each"
-    done = train_all(pool, jobs, find, what)
-    failures = {}
-    for planned in lesson.runs:
-        child = done.get(planned.key)
-        if child is None or child.status != "FINISHED":
-            reason = child.tags.get("failure", child.status) if child else "it was not begun"
-            failures[planned.variant, planned.seed] = reason
-            continue
-        data = build_data(planned.config)
-        runs[planned.variant].append(_trained(planned, child, data))
-    if not any(runs.values()):
-        raise TrainingError(f"{lesson.name}: no run was finished: {next(iter(failures.values()))}")
-    if lesson.file.final:
-        _open_test({name: found for name, found in runs.items() if lesson.file.opens_test(name)})
-    _add_measures(lesson, runs)
-    values = {
-        metric: {
-            variant: {
-                trained.seed: trained.metrics[metric]
-                for trained in of_variant
-                if math.isfinite(trained.metrics.get(metric, math.nan))
-            }
-            for variant, of_variant in runs.items()
-        }
-        for metric in lesson.file.measure
-    }
-    num_seeds = len(lesson.seeds)
-    verdicts = tuple(judge(claim, values[claim.metric], num_seeds) for claim in lesson.claims)
-    return Comparison(lesson, parent, runs, values, verdicts, failures)
-
-
-def _job(planned: Planned, parent: Run, devices: Devices) -> Job:
-    config = planned.config.model_dump()
-    config["trainer"]["devices"] = devices.count
-    return Job(
-        name=planned.key,
-        config=config,
-        tags={
-            PARENT: parent.id,
-            "mlflow.runName": f"{planned.variant}, seed {planned.seed}",
-            "compare.variant": planned.variant,
-            "compare.seed": str(planned.seed),
-            "compare.key": planned.key,
-        },
-        log_model=False,
-    )
-
-
-def _trained(planned: Planned, child: RunInfo, data: DataModule) -> Trained:
-    run = Run(child.id)
-    metrics = dict(child.metrics)
-    return Trained(planned.variant, planned.seed, run, run.config(), data, metrics, child.tags)
-
-
-def _add_measures(lesson: Lesson, runs: Runs) -> None:
-    """Measures what the lesson adds, once a run: it is logged there, with the code's hash."""
-    if not lesson.analysis.measures:
+def add_measures(plan: Plan, analysis: Analysis, runs: Runs) -> None:
+    """Measures each run once, and again when the code of the analysis has changed."""
+    if plan.analysis is None or not analysis.measures:
         return
-    code = source_hash("lessons")
+    code = hash_code(plan.analysis)
     waiting = [
         trained
         for of_variant in runs.values()
@@ -156,26 +110,41 @@ def _add_measures(lesson: Lesson, runs: Runs) -> None:
         if trained.tags.get("compare.measured_by") != code
     ]
     for position, trained in enumerate(waiting, 1):
-        # What there is no value of this time must not keep an earlier one.
-        nothing = dict.fromkeys(lesson.analysis.measures, math.nan)
-        found = nothing | dict(lesson.analysis.measure(trained))
-        trained.run.log_metrics(found, step=0)
+        # Start from NaN so that no stale value from an earlier measurement survives.
+        measured = dict.fromkeys(analysis.measures, math.nan) | dict(analysis.measure(trained))
+        trained.run.log_metrics(measured, step=0)
         trained.run.set_tags({"compare.measured_by": code})
-        trained.metrics |= found
+        trained.metrics |= measured
         say(f"{trained.variant}, seed {trained.seed}  measured  [{position}/{len(waiting)}]")
 
 
-def _open_test(runs: Runs) -> None:
-    """Opens the test set once for each variant and split, for the run that is best on val."""
-    for of_variant in runs.values():
-        by_split: dict[str, list[Trained]] = {}
-        for trained in of_variant:
-            by_split.setdefault(trained.data.fingerprint, []).append(trained)
-        for of_split in by_split.values():
-            task = of_split[0].model.task
-            sign = 1 if task.mode == "max" else -1
-            best = max(of_split, key=lambda t: sign * t.metrics[f"best/{t.model.task.score}"])
-            if any(name.startswith("test/") for t in of_split for name in t.metrics):
-                continue  # opened by an earlier start
-            result = evaluate(best.run.id)
-            best.metrics |= {f"test/{name}": value for name, value in result.metrics.items()}
+def open_test(runs: Sequence[Trained]) -> None:
+    """Opens the test set of a variant once per split, for the run that is best on val."""
+    by_split: dict[str, list[Trained]] = {}
+    for trained in runs:
+        by_split.setdefault(trained.data.fingerprint, []).append(trained)
+    for of_split in by_split.values():
+        if any(name.startswith("test/") for each in of_split for name in each.metrics):
+            continue  # opened by an earlier command
+        task = of_split[0].model.task
+        sign = 1 if task.mode == "max" else -1
+        best = max(of_split, key=lambda each: sign * each.metrics[f"best/{task.score}"])
+        metrics = evaluate(best.run.id).metrics
+        best.metrics |= {f"test/{name}": value for name, value in metrics.items()}
+
+
+def judge_all(plan: Plan, runs: Runs) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
+    """The finite values by metric, variant and seed, and a verdict on each claim."""
+    values = {
+        metric: {
+            variant: {
+                each.seed: each.metrics[metric]
+                for each in of_variant
+                if math.isfinite(each.metrics.get(metric, math.nan))
+            }
+            for variant, of_variant in runs.items()
+        }
+        for metric in plan.file.measure
+    }
+    num_seeds = len(plan.seeds)
+    return values, tuple(judge(each, values[each.metric], num_seeds) for each in plan.claims)

@@ -1,67 +1,69 @@
-"""Tells what a comparison came to: tables, figures and a page of HTML that needs nothing else."""
+"""Reports a comparison: tables, figures, and an HTML page that needs no other file."""
 
 import base64
 import csv
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
-from project.compare.analysis import Drawn, Runs
-from project.compare.claims import MIN_SEEDS, summary
+from project.compare.analysis import Analysis, Drawn
+from project.compare.claims import MIN_SEEDS
 from project.compare.comparison import Comparison
-from project.core.statistics import Estimate
+from project.core.statistics import estimate
 from project.figures import comparison as figures
 from project.tracking.lineage import command_line, commit
 from project.tracking.store import store_folder
 
 DPI = 110
-HOW = (
-    "Each claim is judged by the mean difference over seeds and its 95 % interval by Student's t: "
-    "paired by seed between two variants, one-sample against a number. It holds, or doesn't hold, "
-    "if the interval lies on one side of zero; else, and with less than "
-    f"{MIN_SEEDS} seeds, it is undecided. Each interval stands for itself: of twenty claims that "
-    "are about nothing at all, one would not be undecided."
+METHOD = (
+    "Each claim is judged by the mean difference over seeds with its 95 % confidence interval "
+    "(Student's t): paired by seed between two variants, one-sample against a number. If the "
+    "interval lies on one side of zero, the claim holds or does not hold; otherwise, and with "
+    f"fewer than {MIN_SEEDS} seeds, it is undecided. The intervals are not corrected for multiple "
+    "comparisons: of twenty claims without any true difference, about one is decided by chance."
 )
 
 
-def report(comparison: Comparison) -> Path:
-    """Logs tables, figures, verdicts and the page to the parent run; the path of the page."""
-    lesson, parent = comparison.lesson, comparison.parent
-    drawn = [*_figures(comparison), *lesson.analysis.figures(comparison.runs)]
+def report_path(name: str) -> Path:
+    """The HTML file of a comparison's report."""
+    return store_folder() / "reports" / f"{name}.html"
+
+
+def report(comparison: Comparison, analysis: Analysis) -> None:
+    """Logs tables, figures, verdicts and the page to the parent run, and writes the page."""
+    parent = comparison.parent
+    runs = {variant: each for variant, each in comparison.runs.items() if each}
+    drawn = [*_figures(comparison), *analysis.figures(runs)]
     parent.log_figures((name, figure) for name, figure, _ in drawn)
-    parent.log_text(as_csv(comparison), "runs.csv")
-    parent.log_text(as_markdown(comparison), "table.md")
     page = _page(comparison, drawn)
-    parent.log_text(page, "report.html")
-    path = store_folder() / "reports" / f"{lesson.name}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
-    verdicts = {
-        f"verdict.{position}": str(verdict)
-        for position, verdict in enumerate(comparison.verdicts, start=1)
-    }
-    for tag in parent.mlflow_run.data.tags:  # of an earlier version of the lesson
-        if tag.startswith("verdict.") and tag not in verdicts:
+    table = as_markdown(comparison)
+    for file, text in (
+        ("runs.csv", as_csv(comparison)),
+        ("table.md", table),
+        ("report.html", page),
+        ("verdicts.txt", "\n".join(map(str, comparison.verdicts)) + "\n"),
+    ):
+        parent.log_text(text, file)
+    comparison.report.parent.mkdir(parents=True, exist_ok=True)
+    comparison.report.write_text(page)
+    verdicts = {f"verdict.{n}": str(each) for n, each in enumerate(comparison.verdicts, start=1)}
+    for tag in parent.mlflow_run.data.tags:
+        if tag.startswith("verdict.") and tag not in verdicts:  # of an earlier version of the file
             parent.client.delete_tag(parent.id, tag)
-    parent.set_tags({"mlflow.note.content": as_markdown(comparison), **verdicts})
-    parent.log_text("\n".join(map(str, comparison.verdicts)) + "\n", "verdicts.txt")
-    return path
+    parent.set_tags({"mlflow.note.content": table, **verdicts})
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A line a run: variant, seed, the metrics and the run's id."""
+    """One line per run: variant, seed, the metrics and the run id."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    metrics = comparison.lesson.file.measure
+    metrics = comparison.plan.file.measure
     writer.writerow(["variant", "seed", *metrics, "run_id"])
     for variant, runs in comparison.runs.items():
         for trained in runs:
@@ -72,59 +74,28 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison) -> str:
     """The verdicts and the table of means."""
-    lesson = comparison.lesson
-    metrics = lesson.file.measure
-    lines = [f"**{lesson.file.title}**: {lesson.file.question}", ""]
+    file = comparison.plan.file
+    lines = [f"**{file.title}**: {file.question}", ""]
     lines += [f"- {verdict}" for verdict in comparison.verdicts]
-    lines += ["", f"| variant | {' | '.join(metrics)} |", f"| --- |{' --- |' * len(metrics)}"]
-    for variant in comparison.runs:
-        cells = [_cell(_estimate(comparison, metric, variant)) for metric in metrics]
-        shown = [f"{cell.mean} {cell.interval}".strip() if cell else "" for cell in cells]
-        lines.append(f"| {variant} | {' | '.join(shown)} |")
+    lines += ["", f"| variant | {' | '.join(file.measure)} |"]
+    lines += [f"| --- |{' --- |' * len(file.measure)}"]
+    for variant in comparison.plan.variants:
+        cells = [" ".join(cell(comparison, metric, variant)).strip() for metric in file.measure]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def show(comparison: Comparison, path: Path) -> None:
-    """Prints the table and the verdicts."""
-    lesson = comparison.lesson
-    table = Table(title=lesson.file.title, title_justify="left")
-    table.add_column("variant")
-    for metric in lesson.file.measure:
-        table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
-    for variant in comparison.runs:
-        cells = [_cell(_estimate(comparison, metric, variant)) for metric in lesson.file.measure]
-        table.add_row(variant, *(f"{c.mean}\n{c.interval}".strip() if c else "" for c in cells))
-    console = Console(width=None if Console().is_terminal else 140)
-    console.print()
-    console.print(table)
-    print()
-    for verdict in comparison.verdicts:
-        print(verdict)
-    for (variant, seed), reason in comparison.failures.items():
-        print(f"failed: {variant}, seed {seed}: {reason}")
-    print(f"\n  {path}\n  make ui    look at run {comparison.parent.id}")
-
-
-@dataclass(frozen=True)
-class _Cell:
-    mean: str
-    interval: str
-
-
-def _estimate(comparison: Comparison, metric: str, variant: str) -> Estimate | None:
-    values = comparison.values[metric][variant]
-    return summary(values) if values else None
-
-
-def _cell(sure: Estimate | None) -> _Cell | None:
-    if sure is None:
-        return None
-    has_interval = sure.low == sure.low
-    return _Cell(f"{sure.mean:.4g}", f"{sure.low:.4g} to {sure.high:.4g}" if has_interval else "")
+def cell(comparison: Comparison, metric: str, variant: str) -> tuple[str, str]:
+    """Mean over seeds and 95 % interval as texts, each empty if there is none."""
+    values = list(comparison.values[metric][variant].values())
+    if not values:
+        return "", ""
+    result = estimate(values)
+    return f"{result.mean:.4g}", f"{result.low:.4g} to {result.high:.4g}" if values[1:] else ""
 
 
 def _figures(comparison: Comparison) -> Iterator[Drawn]:
-    """What every comparison shows: its measures, and the learning curves of val."""
+    """The figures of every comparison: measured values, and learning curves on val."""
     values = {
         metric: {variant: list(by_seed.values()) for variant, by_seed in by_variant.items()}
         for metric, by_variant in comparison.values.items()
@@ -132,59 +103,54 @@ def _figures(comparison: Comparison) -> Iterator[Drawn]:
     yield (
         "measures",
         figures.measures(values),
-        "What was measured: a dot a seed, the mean and its 95 % interval.",
+        "Measured values: one dot per seed, the mean and its 95 % confidence interval.",
     )
-    scores = dict.fromkeys(["loss", *_scores(comparison.runs)])
+    runs = comparison.runs
+    scores = [each[0].model.task.score for each in runs.values() if each]
     panels = {
         f"val/{name}": {
             variant: [
                 (np.arange(1, len(history) + 1), history)
-                for trained in runs
+                for trained in of_variant
                 if len(history := trained.history(f"val/{name}")[1])
             ]
-            for variant, runs in comparison.runs.items()
+            for variant, of_variant in runs.items()
         }
-        for name in scores
+        for name in dict.fromkeys(["loss", *scores])
     }
     yield (
         "curves",
         figures.curves(panels),
-        "Validation over the epochs, to where the first of a variant's runs stopped: mean over "
-        "seeds, and their range as a band.",
+        "Validation metrics by epoch: mean over seeds, with the range of the seeds as a band. A "
+        "curve ends where the first run of its variant stopped.",
     )
 
 
-def _scores(runs: Runs) -> list[str]:
-    return [trained.model.task.score for of_variant in runs.values() for trained in of_variant[:1]]
-
-
-def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
-    lesson = comparison.lesson
-    folder = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+def _page(comparison: Comparison, drawn: Sequence[Drawn]) -> str:
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     environment.filters["code"] = _mark_code
     environment.filters["breakable"] = _mark_breaks
+    plan = comparison.plan
     rows = [
         {
             "variant": variant,
-            "cells": [_cell(_estimate(comparison, m, variant)) for m in lesson.file.measure],
-            "count": f"{len(runs)} of {len(lesson.seeds)}",
+            "cells": [cell(comparison, metric, variant) for metric in plan.file.measure],
+            "count": f"{len(runs)} of {len(plan.seeds)}",
         }
         for variant, runs in comparison.runs.items()
     ]
     fingerprints = {
         trained.data.fingerprint[:12] for runs in comparison.runs.values() for trained in runs
     }
-    return environment.get_template("report.html").render(
-        lesson=lesson,
+    return environment.get_template("report.html.jinja").render(
+        plan=plan,
+        file=plan.file,
         verdicts=comparison.verdicts,
-        how=HOW,
-        table={"metrics": lesson.file.measure, "rows": rows},
+        method=METHOD,
+        rows=rows,
         failures=comparison.failures,
-        paragraphs=[part for part in lesson.file.text.strip().split("\n\n") if part],
+        paragraphs=[part for part in plan.file.text.strip().split("\n\n") if part],
         figures=[{"caption": caption, "data": _encode(figure)} for _, figure, caption in drawn],
-        changes=lesson.changes,
-        base=lesson.base,
         command=command_line(),
         parent=comparison.parent.id,
         commit=commit()[:12],
@@ -193,12 +159,12 @@ def _page(comparison: Comparison, drawn: list[Drawn]) -> str:
 
 
 def _mark_code(text: str) -> Markup:
-    """Escapes a text of a lesson; what stands in backticks becomes code."""
+    """Escapes a text, and turns backticks into code elements."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _mark_breaks(metric: str) -> Markup:
-    """Escapes the name of a metric; a line may end behind its slashes and underscores."""
+    """Escapes a metric's name, and allows line breaks after slashes and underscores."""
     return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(metric))))
 
 

@@ -1,5 +1,6 @@
-"""How sure a mean over seeds is: Student's t intervals, alone and paired."""
+"""Confidence intervals: Student's t for a mean over seeds, Wilson for a proportion."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and how far it can be trusted.
+    """A mean with its 95 % confidence interval.
 
     Attributes:
-        mean: over the seeds.
-        low: lower end of the 95 % interval; NaN for a single value.
-        high: upper end.
+        mean: Mean over the seeds.
+        low: Lower end of the interval; NaN for a single value.
+        high: Upper end of the interval; NaN for a single value.
     """
 
     mean: float
@@ -34,16 +35,18 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Estimate(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
-    return Estimate(mean, mean - half, mean + half)
-
-
-def proportion_interval(count: int, total: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of a share (Wilson, https://doi.org/10.2307/2276774)."""
-    found = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
-    return float(found.low), float(found.high)
+    with warnings.catch_warnings():  # of equal values, whose interval has no width
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = stats.ttest_1samp(values, 0).confidence_interval(LEVEL)
+    return Estimate(mean, float(interval.low), float(interval.high))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """First minus second, seed by seed: the interval belonging to the paired t-test."""
+    """Mean of first minus second, seed by seed, with the interval of the paired t-test."""
     return estimate([a - b for a, b in zip(first, second, strict=True)])
+
+
+def proportion_interval(count: int, total: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a proportion (Wilson, https://doi.org/10.2307/2276774)."""
+    interval = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,93 +1,88 @@
-"""Figures of a comparison: what was measured of each variant, over seeds and over epochs."""
+"""Figures of a comparison: measured values of each variant, and learning curves over seeds."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from project.core.arrays import Array
 from project.core.statistics import estimate
-from project.figures.style import COLOURS, as_label, clean, legend_above, new_figure
+from project.figures.style import COLOURS, as_label, band, clean, legend_above, panels
 
 Curve = tuple[Array, Array]  # x and y
+MAX_LABEL = 40  # letters of a variant's name
 
 
 def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """A dot for each seed, the mean and its 95 % interval: a panel for each metric.
+    """One panel per metric: a dot per seed, the mean and its 95 % interval.
 
     Args:
-        values: by metric and variant, one a seed.
+        values: Values over seeds, by metric and variant.
     """
+    variants = [as_label(name, MAX_LABEL) for name in next(iter(values.values()))]
     columns = min(3, len(values))
-    rows = -(-len(values) // columns)
-    variants = [as_label(name, 40) for name in next(iter(values.values()))]
-    # Names of variants stand beside the first panel of a row only.
-    beside = 0.08 * max(len(variant) for variant in variants)
-    figure = new_figure(2.7 * columns + beside, rows * (0.9 + 0.34 * len(variants)))
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes, (metric, by_variant) in zip(panels.ravel(), values.items(), strict=False):
-        for place, found in enumerate(by_variant.values()):
-            finite = [value for value in found if np.isfinite(value)]
-            if not finite:
-                continue
-            colour = COLOURS[place % len(COLOURS)]
-            sure = estimate(finite)
-            axes.plot(finite, [place] * len(finite), "o", color=colour, alpha=0.45, markersize=5)
-            axes.plot(sure.mean, place, "|", color=colour, markersize=16, markeredgewidth=2.5)
-            if len(finite) > 1:
-                axes.plot([sure.low, sure.high], [place, place], color=colour, linewidth=2)
+    # The names of the variants are beside the first panel of a row only.
+    beside = 0.08 * max(len(variant) for variant in variants) / columns
+    size = (2.7 + beside, 0.9 + 0.34 * len(variants))
+    figure, cells = panels(len(values), columns, size, 0.0, sharey=True)
+    for axes, (metric, by_variant) in zip(cells, values.items(), strict=True):
+        for place, (colour, found) in enumerate(zip(cycle(COLOURS), by_variant.values())):
+            _measure(axes, place, [value for value in found if np.isfinite(value)], colour)
         axes.set_xlabel(metric)
         axes.set_yticks(range(len(variants)), variants)
         axes.set_ylim(len(variants) - 0.5, -0.5)
-        every = np.concatenate([np.ravel(found) for found in by_variant.values()])
-        every = every[np.isfinite(every)]
-        if len(every) and every.min() > 0 and every.max() > 1000 * every.min():
-            axes.set_xscale("log")
-        else:
+        if not _set_log_scale(axes, "x", [*by_variant.values()], 1000):
             axes.xaxis.set_major_locator(MaxNLocator(4))
         clean(axes)
-    for axes in panels.ravel()[len(values) :]:
-        axes.axis("off")
     return figure
 
 
-def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], x_label: str = "epoch") -> Figure:
-    """Mean over seeds, and the range of the seeds as a band: a panel for each metric.
+def _measure(axes: Axes, place: int, values: Sequence[float], colour: str) -> None:
+    if not values:
+        return
+    mean = estimate(values)
+    axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.45, markersize=5)
+    axes.plot(mean.mean, place, "|", color=colour, markersize=16, markeredgewidth=2.5)
+    axes.plot([mean.low, mean.high], [place, place], color=colour, linewidth=2)
+
+
+def curves(by_metric: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure:
+    """One panel per metric: mean over seeds, and the range of the seeds as a band.
 
     Args:
-        panels: by metric and variant, a curve a seed.
-        x_label: of all panels.
+        by_metric: One curve per seed, by metric and variant.
     """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(max(6.0, 3.7 * columns), 2.9 * rows + 0.5)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (metric, by_variant) in zip(grid, panels.items(), strict=False):
-        for place, (variant, found) in enumerate(by_variant.items()):
-            if not found:
-                continue
-            # To where the first run stopped: a mean of those that are left would be of others.
-            x = min((x for x, _ in found), key=len)
-            values = np.stack([y[: len(x)] for _, y in found])
-            colour = COLOURS[place % len(COLOURS)]
-            marker = "o" if len(x) == 1 else None
-            name = as_label(variant, 40)
-            axes.plot(x, values.mean(0), marker=marker, color=colour, label=name, linewidth=1.6)
-            if len(found) > 1:
-                low, high = values.min(0), values.max(0)
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_xlabel(x_label)
+    figure, cells = panels(len(by_metric), 3, (3.7, 2.9), 0.5)
+    figure.set_figwidth(max(6.0, figure.get_figwidth()))  # for the legend
+    for axes, (metric, by_variant) in zip(cells, by_metric.items(), strict=True):
+        for colour, (variant, found) in zip(cycle(COLOURS), by_variant.items()):
+            if found:
+                # Up to where the first run stopped: beyond it the mean would be of fewer seeds.
+                x = min((x for x, _ in found), key=len)
+                y = [y[: len(x)] for _, y in found]
+                band(axes, x, y, colour, as_label(variant, MAX_LABEL), "o" if len(x) == 1 else "")
+        axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(metric)
         every = [y for found in by_variant.values() for _, y in found]
         if max(map(len, every)) == 1:
             axes.set_xlim(0.5, 1.5)
-        joined = np.concatenate(every)
-        if joined.min() > 0 and joined.max() > 100 * joined.min():
-            axes.set_yscale("log")
+        _set_log_scale(axes, "y", every, 100)
         clean(axes)
-    for axes in grid[len(panels) :]:
-        axes.axis("off")
-    legend_above(figure, grid[0], most=4)
+    legend_above(figure, cells[0], most=4)
     return figure
+
+
+def _set_log_scale(
+    axes: Axes, axis: str, parts: Sequence[Array | Sequence[float]], spread: float
+) -> bool:
+    """Makes an axis logarithmic if its values are positive and spread by more than a factor."""
+    values = np.concatenate([np.ravel(part) for part in parts])
+    values = values[np.isfinite(values)]
+    is_log = bool(len(values) and values.min() > 0 and values.max() > spread * values.min())
+    if is_log:
+        axes.set(**{f"{axis}scale": "log"})
+    return is_log

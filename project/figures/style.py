@@ -1,6 +1,7 @@
 """What all figures share."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context, rcParams
@@ -62,19 +63,75 @@ def show_image(axes: Axes, image: Array, title: str = "", colour: str = "black")
         axes.set_title(title, fontsize=8, color=colour)
 
 
+def panels(
+    count: int,
+    columns: int,
+    size: tuple[float, float],
+    margin: float = 0.4,
+    *,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels, row by row.
+
+    Args:
+        count: Number of panels; places left over in the last row stay empty.
+        columns: Maximum number of panels in a row.
+        size: Width and height of a panel, inches.
+        margin: Height to add for a legend or title, inches.
+        sharex: Whether all panels have the same x range.
+        sharey: Whether all panels have the same y range.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = new_figure(max(4.0, size[0] * columns), size[1] * rows + margin)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    for left_over in axes.flat[count:]:
+        left_over.axis("off")
+    return figure, axes.ravel().tolist()[:count]
+
+
 def grid(
     num_cells: int, columns: int, cell: float = 1.25, title: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of equal cells, row by row; cells left over are empty."""
-    columns = min(columns, num_cells)
-    rows = -(-num_cells // columns)
-    figure = new_figure(max(4.0, cell * columns), cell * rows + 0.5)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for left_over in axes[num_cells:]:
-        left_over.axis("off")
+    """A figure of square cells, row by row; cells left over are empty."""
+    figure, cells = panels(num_cells, columns, (cell, cell), 0.5)
     if title:
         figure.suptitle(title, fontsize=10)
-    return figure, axes[:num_cells]
+    return figure, cells
+
+
+def label_left(axes: Sequence[Axes], label: str) -> None:
+    """Labels the y axis of the first panel in each row."""
+    for each in axes:
+        spec = each.get_subplotspec()
+        if spec is not None and spec.is_first_col():
+            each.set_ylabel(label)
+
+
+def band(
+    axes: Axes,
+    x: Array | Sequence[float],
+    values: Array | Sequence[Array | Sequence[float]],
+    colour: str,
+    label: str,
+    marker: str = "",
+) -> None:
+    """Draws the mean over seeds as a line, and the range of the seeds as a band.
+
+    Args:
+        axes: Panel to draw in.
+        x: (N,) positions.
+        values: (seeds, N) values.
+        colour: Colour of line and band.
+        label: Name in the legend.
+        marker: Marker of the line; empty for none.
+    """
+    values = np.asarray(values)
+    axes.plot(x, values.mean(0), marker=marker, color=colour, label=label, linewidth=1.6)
+    if len(values) > 1:
+        low, high = values.min(0), values.max(0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def legend_above(figure: Figure, axes: Axes, most: int = 5) -> None:

@@ -75,12 +75,12 @@ def test_a_seed_that_has_failed_leaves_it_undecided() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("val/accuracy cnn > mlp", "expected such as"),
-        ("val/accuracy: cnn = mlp", "expected such as"),
+        ("val/accuracy cnn > mlp", "expected a form such as"),
+        ("val/accuracy: cnn = mlp", "expected a form such as"),
         ("val/acuracy: cnn > mlp", "did you mean 'val/accuracy'"),
         ("val/accuracy: cnnn > mlp", "did you mean 'cnn'"),
         ("val/accuracy: cnn > mpl", "did you mean 'mlp'"),
-        ("val/accuracy: cnn > cnn", "two variants"),
+        ("val/accuracy: cnn > cnn", "two different variants"),
         ("test/accuracy: cnn > mlp", "isn't of the test set"),
     ],
 )

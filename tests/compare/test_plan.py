@@ -1,35 +1,35 @@
-"""Lesson files: every shipped one fits, and a mistake in one's own is one clear line."""
+"""Comparison files: every lesson fits together, and a mistake in one's own is one clear line."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from compare.files import write
 from conftest import command
 
-from project.compare.command import main
-from project.compare.plan import LESSONS, read_lesson
+import project
+from project.compare.analysis import load_analysis
+from project.compare.file import LESSONS
+from project.compare.plan import Plan, read_plan
+from project.compare.variants import make_keys
 from project.core.errors import UserError
 from project.core.types import Spec
 from project.models.cnn import CNN
 from project.models.mlp import MLP
 
 NAMES = sorted(file.parent.name for file in LESSONS.glob("*/lesson.yaml"))
-GOOD: dict[str, Any] = {
-    "title": "Two rates",
-    "question": "Which is better?",
-    "base": ["data=line", "trainer.max_epochs=2"],
-    "variants": {"slow": ["optimizer.lr=0.001"], "fast": ["optimizer.lr=0.1"]},
-    "seeds": 3,
-    "measure": ["val/loss"],
-    "claims": ["val/loss: fast < slow"],
-}
 
 
-def write(folder: Path, **changes: Any) -> str:
-    path = folder / "mine.yaml"
-    path.write_text(yaml.safe_dump({**GOOD, **changes}, sort_keys=False))
-    return str(path)
+def read(lesson: str, *overrides: str) -> Plan:
+    return read_plan(overrides, lesson)["plan"]
+
+
+def check_all(lesson: str, *overrides: str) -> dict[tuple[str, int], str]:
+    plan = read(lesson, *overrides)
+    return make_keys(plan, load_analysis(plan.analysis))
 
 
 def test_there_are_the_nine_lessons() -> None:
@@ -38,11 +38,13 @@ def test_there_are_the_nine_lessons() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_lesson_fits_together(name: str) -> None:
-    lesson = read_lesson(name)
-    assert len(lesson.seeds) >= 3
-    assert lesson.claims
-    assert lesson.file.text.strip()
-    assert len({run.key for run in lesson.runs}) == len(lesson.runs)
+    plan = read(name)
+    assert len(plan.seeds) >= 3
+    assert plan.claims
+    assert plan.file.text.strip()
+    keys = make_keys(plan, load_analysis(plan.analysis))
+    assert len(keys) == len(plan.variants) * len(plan.seeds)
+    assert len(set(keys.values())) == len(keys)
 
 
 @pytest.mark.parametrize(("side", "widths"), [(8, (80, 24)), (28, (41, 24))])
@@ -60,24 +62,23 @@ def test_mlp_and_cnn_of_the_lesson_are_equally_large(side: int, widths: tuple[in
 def test_later_overrides_replace_earlier_ones_and_the_grid_is_spanned(tmp_path: Path) -> None:
     grid = {"optimizer.lr": [0.01, 0.02], "data.batch_size": [32, 64]}
     path = write(tmp_path, variants={}, grid=grid, claims=[], seeds=[7, 9])
-    lesson = read_lesson(path, ["trainer.max_epochs=5", "optimizer.lr=9", "compare.seeds=[4]"])
-    assert lesson.variants == [
+    plan = read(path, "trainer.max_epochs=5", "optimizer.lr=9", "compare.seeds=[4]")
+    assert plan.variants == [
         f"lr={lr}, batch_size={size}" for lr in (0.01, 0.02) for size in (32, 64)
     ]
-    assert lesson.seeds == [4]
-    assert {run.config.optimizer["lr"] for run in lesson.runs} == {0.01, 0.02}
-    assert {run.config.trainer.max_epochs for run in lesson.runs} == {5}
+    assert plan.seeds == [4]
+    assert {config.optimizer["lr"] for config in plan.configs.values()} == {0.01, 0.02}
+    assert {config.trainer.max_epochs for config in plan.configs.values()} == {5}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"claims": ["val/loss: fast < sloww"]}, "did you mean 'slow'"),
         ({"claims": ["val/los: fast < slow"]}, "did you mean 'val/loss'"),
-        ({"measure": ["val/accuracy"], "claims": []}, "measure: val/accuracy"),
         ({"seeds": []}, "seeds"),
         ({"seeds": 0}, "seeds"),
-        ({"seeds": [1, 1, 2]}, "each once"),
+        ({"seeds": [1, 1, 2]}, "each listed once"),
         ({"variants": {}}, "variants: there are none"),
         (
             {"variants": {"a": ["data.batch_size=32"], "b": ["data.batch_size=32"]}, "claims": []},
@@ -88,18 +89,47 @@ def test_later_overrides_replace_earlier_ones_and_the_grid_is_spanned(tmp_path: 
         ({"base": ["data=lime"]}, "did you mean 'line'"),
         ({"titel": "x"}, "titel"),
         ({"measure": [], "claims": []}, "measure: "),
-        ({"measure": ["val/loss", "val/loss"]}, "measure: val/loss: it is there twice"),
+        ({"measure": ["val/loss", "val/loss"]}, "measure: val/loss: listed twice"),
         ({"claims": ["val/loss: fast < nan"]}, "nan: expected a finite number"),
         ({"grid": {"optimizer.lr": [0.1, 0.1]}}, "grid: lr=0.1: there is a variant of that name"),
-        ({"variants": {"a": ["seed=7"], "b": []}, "claims": []}, "a: seed=7: it is the same for"),
+        ({"variants": {"a": ["seed=7"], "b": []}, "claims": []}, "a: seed=7: expected a key that"),
         ({"for_data": {"line": {"fats": []}}}, "for_data: fats: did you mean 'fast'"),
         ({"for_data": {"lime": {"fast": []}}}, "for_data: lime: did you mean 'line'"),
         ({"final": ["fats"]}, "final: fats: did you mean 'fast'"),
+        ({"analysis": "nowhere.py"}, "analysis: nowhere.py: there is no such file"),
+        ({"analysis": "mine.yaml"}, "analysis: mine.yaml: expected a .py file inside"),
+        ({"analysis": "../other.py"}, "analysis: ../other.py: expected a .py file inside"),
+        ({"analysis": "/etc/other.py"}, "analysis: /etc/other.py: expected a .py file inside"),
+        ({"analysis": "link.py"}, "analysis: link.py: expected a .py file inside"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        read_lesson(write(tmp_path, **changes))
+def test_a_mistake_in_the_file_is_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "other.py").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "link.py").symlink_to(tmp_path / "other.py")
+    with pytest.raises(UserError, match=message):
+        read(write(tmp_path / "mine", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"measure": ["val/accuracy"], "claims": []}, "measure: val/accuracy"),
+        ({"measure": ["val/loss", "test/loss"], "final": ["fast"]}, ""),
+        ({"measure": ["val/loss", "test/loss"]}, "measure: test/loss"),
+    ],
+)
+def test_metrics_must_be_those_of_the_task(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = write(tmp_path, seeds=[1], **changes)
+    if not message:
+        assert len(check_all(path)) == 2
+        return
+    with pytest.raises(UserError, match=message):
+        check_all(path)
 
 
 @pytest.mark.parametrize(
@@ -111,47 +141,60 @@ def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], said: str) 
         ("augmentation", ["model=autoencoder"]),
     ],
 )
-def test_a_lesson_refuses_what_it_cannot_look_into(name: str, overrides: list[str]) -> None:
-    with pytest.raises(UserError, match=r"(this lesson looks into|unknown key|measure: )"):
-        read_lesson(name, overrides)
+def test_a_lesson_rejects_models_that_it_cannot_analyse(name: str, overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"(this analysis needs|unknown key|measure: )"):
+        check_all(name, *overrides)
 
 
 def test_two_files_of_one_name_are_two_comparisons(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-    names = {read_lesson(write(tmp_path / folder)).name for folder in ("a", "b")}
+    names = {read(write(tmp_path / folder)).name for folder in ("a", "b")}
     assert len(names) == 2
-    long = [f"trainer.max_epochs={n}" for n in range(1, 3)]
     many = [f"optimizer.weight_decay=0.{'0' * 100}{n}" for n in (1, 2)]
-    assert len({read_lesson("gradient_descent", [long[0], each]).name for each in many}) == 2
+    fast = ("trainer.max_epochs=1", "compare.seeds=1")
+    assert len({read("gradient_descent", *fast, each).name for each in many}) == 2
 
 
 def test_only_the_named_variants_open_the_test_set(tmp_path: Path) -> None:
     path = write(tmp_path, final=["fast"], measure=["val/loss", "test/loss"])
-    file = read_lesson(path).file
+    file = read(path).file
     assert [file.opens_test(name) for name in ("slow", "fast")] == [False, True]
 
 
 @pytest.mark.parametrize(
     "text", ["title: [", "- a\n- b\n", "\x00", "", "title: a\ntitle: b\n", f"seeds: {'9' * 5000}"]
 )
-def test_what_is_no_lesson_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_comparison_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml"):
-        read_lesson(str(path))
+        read(str(path))
     with pytest.raises(UserError, match="did you mean 'augmentation'"):
-        read_lesson("augmentatoin")
+        read("augmentatoin")
     with pytest.raises(UserError, match="can't be read"):
-        read_lesson(str(tmp_path / "nowhere.yaml"))
+        read(str(tmp_path / "nowhere.yaml"))
 
 
-def test_the_command_answers_in_one_line_and_writes_nothing(own_store: Path) -> None:
+def test_the_command_reports_a_mistake_in_one_line_and_writes_nothing(own_store: Path) -> None:
     path = write(own_store, claims=["val/loss: fast < sloww"])
-    done = command("project.compare.command", f"lesson={path}")
+    done = command("project", "compare", f"lesson={path}")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: claims: val/loss: fast < sloww")
     assert not (own_store / "mlflow.db").exists()
-    with pytest.raises(UserError, match="lesson"):
-        main([])
+    done = command("project", "compare")
+    assert (done.returncode, done.stderr) == (2, "error: lesson: missing: expected a value\n")
+
+
+def test_reading_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
+    path = write(tmp_path, seeds=[1])
+    code = (
+        "import sys; from project.compare.plan import read_plan; "
+        f"read_plan([], {path!r}); "
+        "print({'torch', 'lightning', 'albumentations', 'torchvision'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

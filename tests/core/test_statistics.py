@@ -31,3 +31,13 @@ def test_one_seed_decides_nothing_and_equal_ones_neither() -> None:
     assert math.isnan(alone.low)
     assert not alone.excludes_zero
     assert not paired_difference([1.0, 1.0], [1.0, 1.0]).excludes_zero
+
+
+@pytest.mark.parametrize("value", [0.0, 0.02, 12490.0])
+def test_equal_values_have_an_interval_without_width_and_no_warning(
+    value: float, recwarn: pytest.WarningsRecorder
+) -> None:
+    alike = estimate([value, value + value * 2e-16, value])
+    assert alike.low == pytest.approx(value)
+    assert alike.high == pytest.approx(value)
+    assert not recwarn.list

@@ -6,8 +6,10 @@ import torch
 from conftest import configure
 from sklearn.linear_model import LinearRegression
 
-from lessons import cnn_anatomy, gradient_descent, supervised_and_unsupervised
+from lessons.cnn_anatomy import analysis as cnn_anatomy
+from lessons.gradient_descent import analysis as gradient_descent
 from lessons.least_squares import solve
+from lessons.supervised_and_unsupervised import analysis as supervised_and_unsupervised
 from project.config.build import build_data
 from project.core.types import Spec
 from project.models.cnn import CNN
@@ -87,7 +89,7 @@ def test_a_graph_in_a_session_is_the_same_function() -> None:
     pytest.importorskip("onnxruntime")
     from types import SimpleNamespace
 
-    from lessons import graph_and_session
+    from lessons.graph_and_session import analysis as graph_and_session
 
     config = configure("model=cnn", "model.width=4")
     data = build_data(config)

@@ -1,0 +1,23 @@
+"""A small comparison of one's own, as a file."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+VARIANTS = {"slow": ["optimizer.lr=0.001"], "fast": ["optimizer.lr=0.1"]}
+GOOD: dict[str, Any] = {
+    "title": "Two rates",
+    "question": "Which is better?",
+    "base": ["data=line", "trainer.max_epochs=2"],
+    "variants": VARIANTS,
+    "seeds": 3,
+    "measure": ["val/loss"],
+    "claims": ["val/loss: fast < slow"],
+}
+
+
+def write(folder: Path, **changes: Any) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **changes}, sort_keys=False))
+    return str(path)
