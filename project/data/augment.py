@@ -1,4 +1,4 @@
-"""Augmentation by albumentations, made a function of (seed, epoch, sample index)."""
+"""Augmentation by albumentations, as a function of (seed, epoch, sample index)."""
 
 import random
 import warnings
@@ -9,22 +9,22 @@ import cv2
 import numpy as np
 
 from project.core.arrays import Array, Indices
-from project.core.errors import UserError
+from project.core.errors import UserError, one_line
 
-# Small images gain nothing from OpenCV's threads, and in loader workers they fight over the cores.
+# OpenCV's threads don't speed up small images, and compete for the cores in loader workers.
 cv2.setNumThreads(0)
-# Grey images have no hue to shift; one option serves them and colour images alike.
+# The same option serves greyscale images, which have no hue to shift, and colour images.
 warnings.filterwarnings("ignore", message="HueSaturationValue: hue_shift and sat_shift are not")
 
 
 class Augment:
-    """Applies transforms in order, each sample with a random state of its own.
+    """Applies transforms in order, with a random state per sample.
 
-    By itself albumentations draws the same numbers in every loader worker and every epoch.
+    On its own, albumentations repeats the same draws in every loader worker and every epoch.
 
     Args:
-        transforms: albumentations transforms of images.
-        seed: the run's seed.
+        transforms: Image transforms of albumentations.
+        seed: Seed of the run.
     """
 
     def __init__(self, transforms: Sequence[albumentations.BasicTransform], seed: int) -> None:
@@ -32,25 +32,25 @@ class Augment:
         self.compose = albumentations.Compose(list(transforms))
 
     def check(self, image: Array) -> None:
-        """Makes sure that each transform gives an image of the same kind.
+        """Checks that each transform keeps the shape and type of an image.
 
         Args:
-            image: one of the training samples, (H, W, C) uint8.
+            image: One of the training samples, (H, W, C) uint8.
 
         Raises:
-            UserError: one doesn't.
+            UserError: A transform fails, or changes the shape or type.
         """
         for transform in self.compose.transforms:
             name = type(transform).__name__
             try:
                 changed = transform(image=image, force_apply=True)["image"]
-            except Exception as error:  # whatever albumentations, OpenCV or NumPy raise
-                reason = " ".join(str(error).split())
-                raise UserError(f"augment: {name} can't work on these images: {reason}") from None
+            except Exception as error:  # albumentations, OpenCV and NumPy raise many types
+                reason = one_line(error)
+                raise UserError(f"augment: {name} can't transform these images: {reason}") from None
             if changed.shape != image.shape or changed.dtype != image.dtype:
                 raise UserError(
-                    f"augment: {name} makes {changed.dtype} of shape {changed.shape} of an image: "
-                    f"expected {image.dtype} of shape {image.shape}"
+                    f"augment: {name} turns an image into {changed.dtype} of shape {changed.shape}:"
+                    f" expected {image.dtype} of shape {image.shape}"
                 )
 
     def __call__(self, images: Array, epoch: int, indices: Indices) -> Array:
@@ -58,8 +58,8 @@ class Augment:
 
         Args:
             images: (B, H, W, C) uint8.
-            epoch: from 0; the same sample looks different in each.
-            indices: (B,) of the samples in their data set.
+            epoch: Epoch, from 0; a sample is augmented differently in each.
+            indices: (B,) indices of the samples in their source.
 
         Returns:
             (B, H, W, C) uint8, a new array.

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8 x 8 pixels (https://doi.org/10.24432/C50P49), inside scikit-learn."""
+"""Handwritten digits of 8 x 8 pixels (https://doi.org/10.24432/C50P49), from scikit-learn."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ from project.data.source import Source
 
 
 def digits(image_size: Annotated[int, Ge(8), Le(512)] = 8) -> Source:
-    """Reads the 1,797 grey images of ten classes; needs no download.
+    """Reads 1,797 greyscale images in ten classes; needs no download.
 
     Args:
-        image_size: height and width in pixels; above 8 they are enlarged (bilinear).
+        image_size: Height and width in pixels, 8 to 512; images are enlarged bilinearly.
     """
     table = load_digits()
     images = np.round(table.images * (255 / 16)).astype(np.uint8)  # stored as 0..16

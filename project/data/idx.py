@@ -1,4 +1,4 @@
-"""Reads the IDX files of the MNIST family (https://yann.lecun.org/exdb/mnist), plain or gzipped."""
+"""IDX files of the MNIST family (https://yann.lecun.org/exdb/mnist), plain or gzipped."""
 
 import gzip
 import zlib
@@ -11,7 +11,7 @@ from project.core.errors import UserError
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """Finds the IDX file of that name in a folder, as it is or with ``.gz`` behind it."""
+    """The path of an IDX file in a folder, plain or with the suffix ``.gz``; None if missing."""
     return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
 
 
@@ -22,7 +22,7 @@ def read(path: Path) -> Array:
         (N,) labels or (N, H, W) images, uint8.
 
     Raises:
-        UserError: the file is not IDX, is damaged, or is not of the length that it announces.
+        UserError: The file is not IDX, is damaged, or has another length than its header states.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -37,7 +37,7 @@ def read(path: Path) -> Array:
     expected = start + int(np.prod(shape, dtype=np.int64))
     if len(shape) != num_dimensions or not shape or len(content) != expected:
         raise UserError(
-            f"data.root: {path}: not a whole IDX file of bytes: "
-            f"{len(content)} bytes, its header announces {expected if shape else 'nothing'}"
+            f"data.root: {path}: {len(content)} bytes: expected a complete IDX file of unsigned "
+            f"bytes{f', {expected} by its header' if shape else ''}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -13,14 +13,14 @@ def line(
     noise: NonNegative = 0.1,
     seed: Seed = 0,
 ) -> Source:
-    """Draws points whose true line is known, so that a fit can be checked against it.
+    """Draws points around a known line, so that a fit can be compared with the true parameters.
 
     Args:
-        num_samples: points in all splits together.
-        weight: slope of the line.
-        bias: its height at x = 0.
-        noise: standard deviation of the noise on y.
-        seed: of the points and the noise.
+        num_samples: Number of points over all splits, >= 1.
+        weight: Slope of the line.
+        bias: Value of the line at x = 0.
+        noise: Standard deviation of the noise on y, >= 0.
+        seed: Seed of the points and the noise.
     """
     random = np.random.default_rng(seed)
     x = random.uniform(-1, 1, num_samples)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from project.core.arrays import Indices
 from project.core.errors import UserError
 from project.core.types import Column, Count, NonNegativeInt
 from project.data.augment import Augment
@@ -82,23 +83,25 @@ class DataModule(pl.LightningDataModule):
             rows = source.inputs[self.split.train]
             self.columns, mean, std = fit_columns(source.columns, rows)
         # Copies, so that no test sample is kept alive once the source goes out of scope.
-        self.train, self.val = self._take(source, "train"), self._take(source, "val")
+        self.train = self._take(source, "train", self.split.train)
+        self.val = self._take(source, "val", self.split.val)
         if not self.columns:
             mean, std = measure(self.train.inputs)
         self.spec = describe(source, self.train, self.columns, mean, std)
         # Unaugmented training samples, as many as val has, to measure the generalisation gap.
         order = np.random.default_rng(self.splits.seed).permutation(len(self.train))
-        self.train_subset = self.train.select(np.sort(order[: len(self.val)]))
+        subset = np.sort(order[: len(self.val)])
+        self.train_subset = self._take(source, "train", self.split.train[subset])
 
-    def _take(self, source: Source, name: str) -> Samples:
-        indices = getattr(self.split, name)
-        inputs = select_inputs(source.inputs, indices)
+    def _take(self, source: Source, name: str, indices: Indices) -> Samples:
+        inputs, targets = select_inputs(source.inputs, indices), source.targets[indices]
         if isinstance(inputs, np.ndarray) and self.columns:
             inputs = encode_rows(inputs, source.columns, self.columns)
-        samples = Samples(inputs, source.targets[indices], indices)
-        if name != "test":
-            samples.check_finite(name, has_gaps=bool(self.columns))
-        return samples
+        # NaN is a missing value in columns, and a mistake elsewhere.
+        for values in (targets, *([] if self.columns else [inputs])):
+            if values.dtype.kind == "f" and not np.isfinite(values[:]).all():
+                raise UserError(f"data: a sample of {name} is not finite: expected numbers")
+        return Samples(inputs, targets, indices)
 
     def _set_augment(self, augment: Augment | None) -> None:
         if self.balanced_sampling and not self.spec.classes:
@@ -135,15 +138,12 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: The batch size is not a multiple of it, or val has fewer samples.
         """
-        batch_size = min(self.batch_size, len(self.train))
-        if batch_size % count:
+        size, num_val = min(self.batch_size, len(self.train)), len(self.val)
+        if size % count:
+            raise UserError(f"data.batch_size: {size}: expected a multiple of the {count} devices")
+        if num_val < count:
             raise UserError(
-                f"data.batch_size: {batch_size}: expected a multiple of the {count} devices"
-            )
-        if len(self.val) < count:
-            raise UserError(
-                f"data.splits.val: {len(self.val)} samples: expected one for each of the "
-                f"{count} devices"
+                f"data.splits.val: {num_val} samples: expected one for each of the {count} devices"
             )
 
     @property
@@ -153,7 +153,7 @@ class DataModule(pl.LightningDataModule):
 
     def open_test(self) -> Samples:
         """Opens the sealed test split; only ``evaluate`` may call it, and records that it did."""
-        self.test = self._take(self.read(), "test")
+        self.test = self._take(self.read(), "test", self.split.test)
         return self.test
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -1,12 +1,13 @@
 """The samples of one split in memory, and their description for a model."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from project.core.arrays import Array, Indices
-from project.core.errors import UserError
 from project.core.types import Column, Spec
 from project.data.augment import Augment
 from project.data.sampling import Key
@@ -48,25 +49,6 @@ class Samples(Dataset[Batch]):
             inputs = self.augment(inputs, epoch, self.indices[positions])
         return torch.from_numpy(inputs), torch.from_numpy(self.targets[positions])
 
-    def select(self, positions: Indices) -> "Samples":
-        """A copy of some of these samples, without augmentation."""
-        inputs = select_inputs(self.inputs, positions)
-        return Samples(inputs, self.targets[positions], self.indices[positions])
-
-    def check_finite(self, name: str, has_gaps: bool) -> None:
-        """Checks that all numbers are finite.
-
-        Args:
-            name: Name of the split.
-            has_gaps: Whether the inputs may be NaN, a missing value.
-
-        Raises:
-            UserError: A target or an input is not finite.
-        """
-        for values in (self.targets, *([] if has_gaps else [self.inputs])):
-            if values.dtype.kind == "f" and not np.isfinite(values[:]).all():
-                raise UserError(f"data: a sample of {name} is not finite: expected numbers")
-
 
 def select_inputs(inputs: Array | Rows, indices: Indices) -> Array | Rows:
     """A copy of some inputs; rows of a file that are too large for memory stay there."""
@@ -79,33 +61,20 @@ def select_inputs(inputs: Array | Rows, indices: Indices) -> Array | Rows:
 def describe(
     source: Source, train: Samples, columns: tuple[Column, ...], mean: Array, std: Array
 ) -> Spec:
-    """The description of a source that a model is built from, taken from the training split.
-
-    Args:
-        source: Source of the samples.
-        train: Training split.
-        columns: Fitted columns; empty for images and for rows that are already features.
-        mean: (F,) mean of each channel or feature.
-        std: (F,) standard deviation of each channel or feature.
-    """
-    target_mean, target_std = 0.0, 1.0
-    class_counts: Array = np.array([], dtype=np.int64)
-    if source.task == "regression":
-        targets = train.targets.astype(np.float64)
-        target_mean, target_std = float(targets.mean()), float(targets.std()) or 1.0
-    else:
-        class_counts = np.bincount(train.targets, minlength=len(source.classes))
-    return Spec(
+    """What a model is built from: shapes, classes and the statistics of the training split."""
+    spec = Spec(
         task=source.task,
         shape=train.inputs.shape[1:],
         classes=source.classes,
         mean=tuple(mean.tolist()),
         std=tuple(np.where(std > 0, std, 1.0).tolist()),
-        target_mean=target_mean,
-        target_std=target_std,
-        class_counts=tuple(class_counts.tolist()),
         columns=columns,
     )
+    if source.classes:
+        counts = np.bincount(train.targets, minlength=len(source.classes))
+        return replace(spec, class_counts=tuple(counts.tolist()))
+    values = train.targets.astype(np.float64)
+    return replace(spec, target_mean=float(values.mean()), target_std=float(values.std()) or 1.0)
 
 
 def measure(inputs: Array | Rows) -> tuple[Array, Array]:

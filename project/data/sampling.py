@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a function of (seed, epoch), shared out among the ranks."""
+"""The samples of each batch, as a function of (seed, epoch), shared among the ranks."""
 
 from collections.abc import Iterator
 
@@ -13,17 +13,18 @@ Key = tuple[int, Indices]  # epoch, positions in the split
 class Batches(Sampler[Key]):
     """Yields whole batches, for a loader with ``batch_size=None``.
 
-    Every rank draws the same global batches and takes each ``num_ranks``-th sample of each, so that
-    two processes see together what one process sees. Training leaves the incomplete batch at
-    the end out; as the order differs from epoch to epoch, no sample is left out for good.
+    Every rank draws the same global batches and takes every ``num_ranks``-th sample of each, so
+    that two processes together see what one process sees. Training drops the incomplete batch at
+    the end of an epoch; the order changes from epoch to epoch, so no sample is dropped for good.
 
     Args:
-        num_samples: size of the split.
-        batch_size: samples a batch, over all ranks.
-        seed: shuffles each epoch in its own way; None keeps the order, and the last batch too.
-        rank: of this process.
-        num_ranks: processes in all.
-        classes: (num_samples,) int64; each is then drawn as often as any other, with replacement.
+        num_samples: Number of samples in the split.
+        batch_size: Number of samples per batch, over all ranks.
+        seed: Seed of the shuffled order of each epoch; None keeps the order and the last batch.
+        rank: Index of this process.
+        num_ranks: Number of processes.
+        classes: (num_samples,) class indices, each class is then drawn equally often, with
+            replacement; None draws every sample once.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Batches(Sampler[Key]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order; Lightning calls it before each epoch."""
+        """Sets the epoch, from 0; Lightning calls it before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What every data set is once it has been read."""
+"""A data set as it was read, before it is cut into splits."""
 
 import math
 from dataclasses import dataclass
@@ -12,27 +12,24 @@ from project.core.types import Column, TaskName
 
 
 class Rows:
-    """Rows of an array in a file, read when they are asked for.
+    """Rows of an array in a file, read on access.
 
     Args:
-        file: in NumPy's format.
-        indices: of the rows, (N,).
+        file: Path of a file in NumPy's format.
+        indices: (N,) indices of the rows.
     """
 
     def __init__(self, file: Path, indices: Indices) -> None:
         self.file = file
         self.indices = indices
-        self._open()
-
-    def _open(self) -> None:
-        self._array: Array = np.load(self.file, mmap_mode="r")
-        self.shape = (len(self.indices), *self._array.shape[1:])
+        self._array: Array = np.load(file, mmap_mode="r")
+        self.shape = (len(indices), *self._array.shape[1:])
         self.dtype = self._array.dtype
         self.ndim = self._array.ndim
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows would take in memory."""
+        """Number of bytes that the rows would take in memory."""
         return int(math.prod(self.shape) * self.dtype.itemsize)
 
     def __len__(self) -> int:
@@ -43,16 +40,12 @@ class Rows:
         return np.array(self._array[self.indices[key]])
 
     def select(self, indices: Indices) -> "Rows":
-        """Some of these rows, not read yet."""
+        """Some of these rows, still in the file."""
         return Rows(self.file, self.indices[indices])
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A memory map would be pickled as all that is in it.
-        return {"file": self.file, "indices": self.indices}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.file, self.indices = state["file"], state["indices"]
-        self._open()
+    def __reduce__(self) -> tuple[type["Rows"], tuple[Path, Indices]]:
+        # A memory map would be pickled with its whole content.
+        return Rows, (self.file, self.indices)
 
 
 @dataclass(frozen=True)
@@ -62,16 +55,17 @@ class Source:
     Attributes:
         inputs: (N, H, W, C) uint8 images, or (N, F) float32 table rows.
         targets: (N,) int64 class indices, or (N,) float32 values.
-        classes: a name for each class index; empty where the targets are values.
-        num_test: how many samples at the end are the official test set; 0 where there is none.
-        num_val: how many samples before those are the official val; 0 where there is none.
-        columns: of a table whose rows must be made features; empty where they are them already.
-        groups: (N,) int64; samples of one group stay in one split. None where each is its own.
-        times: (N,) that can be sorted; train comes before val, val before test. None to draw.
-        hashes: (N,) of the inputs, where they are known; see ``hash_samples``.
-        names: of the samples, such as files; empty where they have none.
-        sizes: (N, 2) height and width of the images before they were resized; None if they weren't.
-        skipped: why a file or row isn't among the samples, by its name.
+        classes: Class names; empty for regression.
+        num_test: Number of samples at the end that are the official test set, or 0.
+        num_val: Number of samples before those that are the official val set, or 0.
+        columns: Table columns, not fitted yet; empty if the inputs are features already.
+        groups: (N,) group indices, each group stays in one split; None without groups.
+        times: (N,) sortable values, train is earlier than val and val than test; None to draw
+            the splits.
+        hashes: (N,) hashes of the inputs, if they are known; see ``hash_samples``.
+        names: Sample names, such as file paths; empty if there are none.
+        sizes: (N, 2) height and width of the images before they were resized; None for others.
+        skipped: Name of each skipped file or row, and the reason.
     """
 
     inputs: Array | Rows
@@ -89,5 +83,5 @@ class Source:
 
     @property
     def task(self) -> TaskName:
-        """What the targets are."""
+        """Classification if there are class names, else regression."""
         return "classification" if self.classes else "regression"

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: downloaded by torchvision, or read from a folder."""
+"""MNIST, Fashion-MNIST and CIFAR-10, downloaded by torchvision or read from a folder."""
 
 import contextlib
 import sys
@@ -9,10 +9,11 @@ from urllib.error import URLError
 
 import numpy as np
 from filelock import FileLock
+from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
 from project import ROOT
 from project.core.arrays import Array
-from project.core.errors import UserError
+from project.core.errors import UserError, one_line
 from project.data import idx
 from project.data.source import Source
 
@@ -21,48 +22,42 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package data
 
 
 def mnist(root: str | None = None) -> Source:
-    """Reads 70,000 handwritten digits of 28 x 28, the last 10,000 the official test set.
+    """Reads 70,000 handwritten digits of 28 x 28 pixels; the last 10,000 are the official test set.
 
     Args:
-        root: folder that holds ``MNIST/raw/*-ubyte`` (or ``.gz``); None downloads into ``data/``.
+        root: Folder that holds ``MNIST/raw/*-ubyte`` (or ``.gz``); null downloads into ``data/``.
 
     Raises:
-        UserError: a file is missing, damaged or can't be downloaded.
+        UserError: A file is missing, damaged or can't be downloaded.
     """
-    from torchvision.datasets import MNIST
-
     return _read_idx(MNIST, root, tuple("0123456789"))
 
 
 def fashion_mnist(root: str | None = None) -> Source:
-    """Reads 70,000 pictures of clothes of 28 x 28, the last 10,000 the official test set.
+    """Reads 70,000 images of clothes of 28 x 28 pixels; the last 10,000 are the official test set.
 
-    Debian's package dataset-fashion-mnist is used where it is installed and no root is given.
+    Debian's package dataset-fashion-mnist is used if it is installed and no root is set.
 
     Args:
-        root: folder that holds ``FashionMNIST/raw/*-ubyte`` (or ``.gz``); None downloads into
+        root: Folder that holds ``FashionMNIST/raw/*-ubyte`` (or ``.gz``); null downloads into
             ``data/``.
 
     Raises:
-        UserError: a file is missing, damaged or can't be downloaded.
+        UserError: A file is missing, damaged or can't be downloaded.
     """
-    from torchvision.datasets import FashionMNIST
-
     classes = tuple(name.lower() for name in FashionMNIST.classes)
     return _read_idx(FashionMNIST, root, classes, installed=DEBIAN_FASHION_MNIST)
 
 
 def cifar10(root: str | None = None) -> Source:
-    """Reads 60,000 colour pictures of 32 x 32, the last 10,000 the official test set.
+    """Reads 60,000 colour images of 32 x 32 pixels; the last 10,000 are the official test set.
 
     Args:
-        root: folder that holds ``cifar-10-batches-py``; None downloads into ``data/``.
+        root: Folder that holds ``cifar-10-batches-py``; null downloads into ``data/``.
 
     Raises:
-        UserError: a file is missing, damaged or can't be downloaded.
+        UserError: A file is missing, damaged or can't be downloaded.
     """
-    from torchvision.datasets import CIFAR10
-
     folder = Path(root) if root else DOWNLOADS
     if root is None:
         _download(CIFAR10, folder)
@@ -70,7 +65,7 @@ def cifar10(root: str | None = None) -> Source:
         parts = [CIFAR10(folder, train=train) for train in (True, False)]
     except (RuntimeError, OSError) as error:
         message = str(error).splitlines()[0]
-        raise UserError(f"data.root: {folder}: {message}, expected {CIFAR10.base_folder}") from None
+        raise UserError(f"data.root: {folder}: {message}: expected {CIFAR10.base_folder}") from None
     return Source(
         inputs=np.concatenate([part.data for part in parts]),
         targets=np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts]),
@@ -87,44 +82,43 @@ def _read_idx(
         folder = installed
     elif root is None:
         _download(dataset, DOWNLOADS)
+    key = f"data.root: {folder}"
     images, labels = [], []
     for part in ("train", "t10k"):
         images.append(_read_part(folder, f"{part}-images-idx3-ubyte", num_dimensions=3))
         labels.append(_read_part(folder, f"{part}-labels-idx1-ubyte", num_dimensions=1))
         if len(images[-1]) != len(labels[-1]):
             raise UserError(
-                f"data.root: {folder}: {len(images[-1])} {part} images, "
-                f"expected as many as labels ({len(labels[-1])})"
+                f"{key}: {len(images[-1])} {part} images: expected as many as labels "
+                f"({len(labels[-1])})"
             )
     if not len(images[0]) or not len(images[1]) or images[0].shape[1:] != images[1].shape[1:]:
         raise UserError(
-            f"data.root: {folder}: train images are {images[0].shape}, t10k images "
-            f"{images[1].shape}: expected some of each, of one size"
+            f"{key}: train images are {images[0].shape}, t10k images {images[1].shape}: expected "
+            "images of one size in both"
         )
     targets = np.concatenate(labels).astype(np.int64)
     if targets.max() >= len(classes):
-        raise UserError(
-            f"data.root: {folder}: label {targets.max()}, expected 0 to {len(classes) - 1}"
-        )
+        raise UserError(f"{key}: label {targets.max()}: expected 0 to {len(classes) - 1}")
     return Source(np.concatenate(images)[..., np.newaxis], targets, classes, len(images[1]))
 
 
 def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
     path = idx.find(folder, name)
     if path is None:
-        raise UserError(f"data.root: {folder}: expected {name} or {name}.gz in it")
+        raise UserError(f"data.root: {folder}: expected a file {name} or {name}.gz in it")
     content = idx.read(path)
     if content.ndim != num_dimensions:
-        raise UserError(f"data.root: {path}: {content.ndim} dimensions, expected {num_dimensions}")
+        raise UserError(f"data.root: {path}: {content.ndim} dimensions: expected {num_dimensions}")
     return content
 
 
 def _download(dataset: Callable[..., Any], folder: Path) -> None:
-    """Fetches what is missing, with progress bar and checksums, one process at a time."""
+    """Downloads missing files with progress bar and checksums, one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         try:
-            # torchvision prints each address to stdout, which is kept for results.
+            # torchvision prints each address to stdout, which is reserved for results.
             with contextlib.redirect_stdout(sys.stderr):
                 dataset(folder, train=True, download=True)
         except (RuntimeError, URLError, OSError) as error:
@@ -132,8 +126,7 @@ def _download(dataset: Callable[..., Any], folder: Path) -> None:
             name = getattr(dataset, "__name__", "the data set")
             raise UserError(
                 f"data.root: {folder}: {name} is not there and can't be downloaded "
-                f"({' '.join(str(error).split())}): "
-                f"expected network, or data.root=<folder that holds it>"
+                f"({one_line(error)}): expected network access, or data.root=<folder that holds it>"
             ) from None
 
 

@@ -65,7 +65,7 @@ def _predict_images(scorer: "Scorer", place: Path, top_k: int | None) -> "pd.Dat
 
     from project.data.images.cache import map_in_threads, show_progress
     from project.data.images.decode import SUFFIXES, Unreadable, decode_file
-    from project.data.images.source import find_images, relative_name
+    from project.data.images.listing import find_images, relative_name
     from project.serving.predictor import join
 
     if place.is_dir():

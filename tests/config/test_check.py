@@ -109,8 +109,10 @@ MISFITS = {
     ("data=line", "data.num_samples=10"): "data.splits: val or test has 1 sample",
     ("optimizer=sgd", "optimizer.nesterov=true"): "optimizer: {'_target_': 'torch.optim.SGD'",
     ("augment.affine._target_=albumentations.BasicTransform", "~augment.affine.rotate"): "augment",
-    ("+augment.x._target_=albumentations.Normalize",): "augment: Normalize makes float32",
-    ("+augment.x._target_=albumentations.ISONoise",): "augment: ISONoise can't work on these",
+    (
+        "+augment.x._target_=albumentations.Normalize",
+    ): "augment: Normalize turns an image into float32",
+    ("+augment.x._target_=albumentations.ISONoise",): "augment: ISONoise can't transform these",
     ("data.limit_train=5",): "data.limit_train: class '",
     ("data=fashion_mnist", "data.root=/nowhere"): "data.root: /nowhere/FashionMNIST/raw: expected",
 }

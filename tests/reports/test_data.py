@@ -79,7 +79,7 @@ def test_a_folder_is_counted_and_its_copies_are_found(tmp_path: Path) -> None:
     }  # fmt: skip
     assert report.sizes["height"][1] in range(12, 65)
     assert report.num_left_out == 1
-    assert report.left_out == {"red/cut.png": "no PNG, JPEG, WebP, BMP or TIFF image"}
+    assert report.left_out == {"red/cut.png": "not a PNG, JPEG, WebP, BMP or TIFF image"}
     assert report.duplicates == data.duplicates
     source = data.read()
     exact = hash_samples(source)

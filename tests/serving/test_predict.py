@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_listed_not_fatal(
     assert answers["prediction"]["whole.png"] == "red"
     assert answers["note"].tolist()[1:] == [
         "the file is empty",
-        "no PNG, JPEG, WebP, BMP or TIFF image",
+        "not a PNG, JPEG, WebP, BMP or TIFF image",
         "",
     ]
     alone = predict(images_run.run_id, str(tmp_path / "whole.png"))

@@ -1,4 +1,4 @@
-"""Images decoded and resized once into a file that is then read as an array."""
+"""Images decoded and resized once, into a file that is then read as an array."""
 
 import hashlib
 import json
@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
+from joblib import cpu_count
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from project import ROOT
-from project.core.arrays import Array
+from project.core.arrays import Array, Indices
 from project.core.errors import UserError
 from project.data.images import decode
 from project.data.images.decode import Unreadable
@@ -27,73 +28,72 @@ from project.data.splits import hash_input
 
 FOLDER = ROOT / "data" / "cache"
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The images of some files.
+    """The decoded images of some files.
 
     Attributes:
-        rows: (M, H, W, C) uint8, those that could be read.
-        readable: (M,) their positions among the files.
-        hashes: (M,) of their pixels.
+        rows: (M, H, W, C) uint8, the readable images.
+        readable: (M,) positions of their files.
+        hashes: (M,) hashes of their pixels.
         sizes: (M, 2) height and width in the file.
-        unreadable: why not, by position.
+        unreadable: Reason by position of each unreadable file.
     """
 
     rows: Rows
-    readable: Array
+    readable: Indices
     hashes: Array
-    sizes: Array
+    sizes: Indices
     unreadable: dict[int, str]
 
 
 def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
-    """Decodes files, or finds what an earlier run has decoded.
+    """Decodes files, or opens what an earlier run has decoded.
 
-    What is kept is named by the content of the files: a changed, added or renamed file makes a new
-    one, and a folder that was only moved or copied doesn't. Two processes don't do it at once, and
-    one that is killed leaves nothing that would be taken for whole.
+    The cache is keyed by the contents of the files: a changed, added or renamed file makes a new
+    entry, a moved or copied folder doesn't. Only one process decodes at a time, and one that is
+    killed leaves nothing that could be mistaken for a complete entry.
 
     Args:
-        files: in the order of the result.
-        shape: (H, W, C) of each in the result.
+        files: Paths in the order of the result.
+        shape: Shape (H, W, C) of every decoded image.
 
     Raises:
-        UserError: the cache can't be written, as when the disk is full.
+        UserError: The cache can't be written, for example because the disk is full.
     """
-    settings = f"{shape} {decode.VERSION}"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        key = _content_key(files, settings)
-        pixels, about = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
+        key = _content_key(files, f"{shape} {decode.VERSION}")
+        pixels, index = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
         with FileLock(FOLDER / f"{key}.lock"):
-            found = _load(pixels, about, (len(files), *shape))
-            if found is None:
-                found = _build(files, shape, pixels, about)
+            entry = _load(pixels, index, (len(files), *shape))
+            if entry is None:
+                entry = _build(files, shape, pixels, index)
     except OSError as error:
         raise UserError(
             f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected to write "
             f"to {FOLDER}"
         ) from None
-    unreadable = {int(position): reason for position, reason in found["unreadable"].items()}
+    unreadable = {int(position): reason for position, reason in entry["unreadable"].items()}
     readable = np.array([i for i in range(len(files)) if i not in unreadable], dtype=np.int64)
     return Decoded(
         rows=Rows(pixels, readable),
         readable=readable,
-        hashes=np.array(found["hashes"])[readable],
-        sizes=np.array(found["sizes"], dtype=np.int64).reshape(-1, 2)[readable],
+        hashes=np.array(entry["hashes"])[readable],
+        sizes=np.array(entry["sizes"], dtype=np.int64).reshape(-1, 2)[readable],
         unreadable=unreadable,
     )
 
 
 def _content_key(files: Sequence[Path], settings: str) -> str:
-    """Names the content of the files; read again only if a file has changed on the disk."""
+    """A hash of the files' contents; they are read only if a file's status has changed."""
     digest = hashlib.sha256(settings.encode())
     for file in files:
         digest.update(os.fsencode(file))
-        with suppress(OSError):  # what is gone or not to be read is listed when it is decoded
+        with suppress(OSError):  # a missing file is reported when it is decoded
             status = file.stat()
             times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
             digest.update(f" {status.st_size} {times} {os.access(file, os.R_OK)}".encode())
@@ -101,8 +101,8 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
     if known.exists():
         return known.read_text()
     content = hashlib.sha256(settings.encode())
-    for each in show_progress(map_in_threads(_hash_file, files), len(files), "looking for changes"):
-        content.update(each)
+    for part in show_progress(map_in_threads(_hash_file, files), len(files), "hashing files"):
+        content.update(part)
     key = content.hexdigest()[:32]
     _write(known, key)
     return key
@@ -116,20 +116,20 @@ def _hash_file(file: Path) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _load(pixels: Path, about: Path, shape: tuple[int, ...]) -> dict[str, Any] | None:
-    """What an earlier run has written about its images; None if it, or they, aren't whole."""
+def _load(pixels: Path, index: Path, shape: tuple[int, ...]) -> dict[str, Any] | None:
+    """The index of an entry; None if there is no complete entry."""
     try:
-        found: dict[str, Any] = json.loads(about.read_text())
+        entry: dict[str, Any] = json.loads(index.read_text())
         array = np.load(pixels, mmap_mode="r")
     except (OSError, ValueError):
         return None
-    return found if array.shape == shape and len(found["hashes"]) == len(array) else None
+    return entry if array.shape == shape and len(entry["hashes"]) == len(array) else None
 
 
 def _build(
-    files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, about: Path
+    files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, index: Path
 ) -> dict[str, Any]:
-    partial = pixels.with_suffix(".partial")  # of this content only, and only one process is here
+    partial = pixels.with_suffix(".partial")  # no other process writes it: the key is locked
     array: Any = open_memmap(partial, "w+", np.uint8, (len(files), *shape))
 
     def put(position: int) -> tuple[str, tuple[int, int], str]:
@@ -140,35 +140,37 @@ def _build(
         array[position] = image
         return hash_input(image), original, ""
 
-    found = list(
-        show_progress(map_in_threads(put, range(len(files))), len(files), "reading images")
+    decoded = map_in_threads(put, range(len(files)))
+    hashes, sizes, reasons = zip(
+        *show_progress(decoded, len(files), "decoding images"), strict=True
     )
     array.flush()
     os.replace(partial, pixels)
-    hashes, sizes, reasons = zip(*found, strict=True)
     unreadable = {position: reason for position, reason in enumerate(reasons) if reason}
-    made = {"unreadable": unreadable, "hashes": hashes, "sizes": sizes}
-    # Last, as it is what says that the other is whole.
-    _write(about, json.dumps(made))
-    return made
+    entry = {"unreadable": unreadable, "hashes": hashes, "sizes": sizes}
+    _write(index, json.dumps(entry))  # last, as its presence marks the entry as complete
+    return entry
 
 
 def map_in_threads(
-    function: Callable[[Item], Made], items: Iterable[Item], ahead: int = 1024
-) -> Iterator[Made]:
-    """Maps in threads, as Pillow lets others work while it decodes; keeps the order.
+    function: Callable[[Item], Result], items: Iterable[Item], max_ahead: int = 1024
+) -> Iterator[Result]:
+    """Maps a function in threads and yields the results in order.
+
+    Pillow and OpenCV release the interpreter lock while they decode. joblib's generator is as fast
+    but doesn't wait for its consumer: decoded images would pile up before a slow network.
 
     Args:
-        function: that is called in threads.
-        items: that it is called with.
-        ahead: results that may wait until they are asked for.
+        function: Function to call in threads.
+        items: Arguments, one per call.
+        max_ahead: Maximum number of results that wait for the consumer.
     """
-    threads = ThreadPoolExecutor(_num_cores())
-    waiting: deque[Future[Made]] = deque()
+    threads = ThreadPoolExecutor(cpu_count())
+    waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
             waiting.append(threads.submit(function, item))
-            if len(waiting) >= ahead:
+            if len(waiting) >= max_ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -176,20 +178,15 @@ def map_in_threads(
         threads.shutdown(cancel_futures=True)
 
 
-def _num_cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
-def show_progress(made: Iterator[Made], total: int, what: str) -> Iterator[Made]:
-    """A bar on a terminal while there are many."""
+def show_progress(results: Iterator[Result], total: int, title: str) -> Iterator[Result]:
+    """Shows a progress bar on a terminal if there are many files."""
     hidden = not sys.stderr.isatty() or total < 256
-    bar: Any = tqdm(made, what, total, leave=False, unit="file", disable=hidden)
+    bar: Any = tqdm(results, title, total, leave=False, unit="file", disable=hidden)
     yield from bar
 
 
 def _write(file: Path, text: str) -> None:
-    """Writes a file whole or not at all, whoever else does so."""
+    """Writes a file atomically."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(text)
     os.replace(temporary, file)

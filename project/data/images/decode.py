@@ -1,4 +1,4 @@
-"""One image file of any kind, as the pixels that a model takes."""
+"""Decodes an image file of any supported format into the pixels that a model takes."""
 
 import io
 import warnings
@@ -9,55 +9,58 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from project.core.arrays import Array
+from project.core.errors import one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-MAX_PIXELS = 89_478_485  # a quarter of a gigabyte in RGB; more is taken for a decompression bomb
-VERSION = 1  # to be raised when the same file gives other pixels
+MAX_PIXELS = 89_478_485  # 256 MiB in RGB; a larger image may be a decompression bomb
+TOO_LARGE = f"expected at most {MAX_PIXELS / 1e6:.0f} million"
+VERSION = 1  # part of the cache's key; raise it when the same file gives other pixels
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused here anyway
-warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files
+# Larger images are rejected anyway, and Pillow's notes on metadata don't concern the pixels.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module="PIL")
 
 
 class Unreadable(Exception):
-    """A file that is no image, or damaged, or too large; the message says which."""
+    """A file that is not an image, damaged or too large; the message gives the reason."""
 
 
 def decode_file(path: Path, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
-    """Reads an image file; see ``decode``."""
+    """Reads and decodes an image file; see ``decode``."""
     return decode(read_file(path), shape)
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file.
+    """Reads the content of a file.
 
     Raises:
-        Unreadable: it isn't there, is no regular file, or must not be read.
+        Unreadable: The file is missing, not a regular file, or can't be read.
     """
     try:
         if path.exists() and not path.is_file():
-            raise Unreadable("a pipe, a device or the like: expected a file")
+            raise Unreadable("a pipe or a device: expected a file")
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(error.strerror or "can't be read") from None
 
 
 def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
-    """Decodes an image, turns it upright by its EXIF orientation and resizes it.
+    """Decodes an image, applies its EXIF orientation and resizes it.
 
-    Transparency is shown on white, 16 bits become 8, and of several pictures in one file the first
-    is taken.
+    Transparency is blended with white, 16 bits become 8, and only the first image of a file is
+    read.
 
     Args:
-        content: of the file.
-        shape: (H, W, C) of the result, C being 1 for grey or 3 for RGB; the aspect ratio is not
-            kept.
+        content: Bytes of the file.
+        shape: Shape (H, W, C) of the result, with C = 1 for greyscale and 3 for RGB; the aspect
+            ratio is not kept.
 
     Returns:
         (H, W, C) uint8; height and width of the image in the file.
 
     Raises:
-        Unreadable: it isn't an image, is damaged, or is too large.
+        Unreadable: The content is not an image, damaged, or too large.
     """
     if not content:
         raise Unreadable("the file is empty")
@@ -67,21 +70,18 @@ def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, in
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise Unreadable(
-                    f"{width} x {height} pixels: expected at most {MAX_PIXELS / 1e6:.0f} million"
-                )
-            # A JPEG is decoded at half, a quarter or an eighth of its size where that is enough.
+                raise Unreadable(f"{width} x {height} pixels: {TOO_LARGE}")
+            # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is large enough.
             image.draft(mode, (columns, rows))
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_convert(upright, mode))
+            pixels = np.asarray(_convert(ImageOps.exif_transpose(image), mode))
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        raise Unreadable("no PNG, JPEG, WebP, BMP or TIFF image") from None
+        raise Unreadable("not a PNG, JPEG, WebP, BMP or TIFF image") from None
     except Image.DecompressionBombError:
-        raise Unreadable(f"expected at most {MAX_PIXELS / 1e6:.0f} million pixels") from None
-    except Exception as error:  # whatever Pillow's decoders raise on a damaged file
-        raise Unreadable(f"damaged ({' '.join(str(error).split())})") from None
+        raise Unreadable(f"too many pixels: {TOO_LARGE}") from None
+    except Exception as error:  # Pillow's decoders raise many types on a damaged file
+        raise Unreadable(f"damaged ({one_line(error)})") from None
     if pixels.shape[:2] != (rows, columns):
         shrinks = pixels.shape[0] >= rows and pixels.shape[1] >= columns
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -90,10 +90,10 @@ def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, in
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips them at 255
         levels = np.asarray(image, dtype=np.float64)
         if levels.size and (levels.min() < 0 or levels.max() > 65535):
-            raise Unreadable("more than 16 bits a pixel: expected 8 or 16")
+            raise Unreadable("more than 16 bits per pixel: expected 8 or 16")
         image = Image.fromarray(np.round(levels / 257).astype(np.uint8))
     elif image.mode == "F":
         raise Unreadable("pixels are floating-point numbers: expected 8 or 16 bits")

@@ -1,4 +1,4 @@
-"""Images that look the same, though their pixels differ: a copy resized, or saved once more."""
+"""Near-duplicates: images with different pixels that are copies, resized or saved once more."""
 
 from collections.abc import Iterator
 
@@ -8,20 +8,20 @@ import numpy as np
 from project.core.arrays import Array, Indices
 from project.data.source import Rows
 
-# Chosen on icons and photographs saved once more as JPEG of four fifths of the size: 9 of 10 are
-# found, while 1 in 500 of Fashion-MNIST's clothes is taken for one of 3,000 others.
-SIDE = 12  # of the hash: 12 x 12 places
-MARGIN = 4  # levels of 255 by which brightness must rise, else noise would decide
+# Chosen on icons and photographs saved again as JPEG at four fifths of their size: 9 of 10 copies
+# are detected, and 1 in 500 images of Fashion-MNIST is mistaken for one of 3,000 others.
+SIDE = 12  # rows and columns of the hash
+MARGIN = 4  # minimum rise of brightness, of 255, that sets a bit; lower ones are noise
 NUM_BITS = 2 * SIDE * SIDE
-MAX_DISTANCE = 6  # bits in which copies may differ
-MIN_BITS = 24  # fewer are a plain area, of which nothing can be said
-MIN_SIZE = 16  # pixels of height and width below which different pictures look alike
+MAX_DISTANCE = 6  # maximum number of different bits between copies
+MIN_BITS = 24  # minimum number of bits set; an image with fewer is too plain to compare
+MIN_SIZE = 16  # minimum height and width in pixels; smaller images all have similar hashes
 
 
 def hash_images(images: Array | Rows) -> Array:
     """Hashes where brightness rises to the right and downwards (dHash, 288 bits).
 
-    The same for a copy in another size or quality; see
+    Copies in another size or quality have nearly the same hash; see
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html.
 
     Args:
@@ -41,20 +41,20 @@ def hash_images(images: Array | Rows) -> Array:
 
 
 def find_near(first: Array, second: Array) -> Indices:
-    """Pairs of images that look the same.
+    """Finds pairs of near-duplicates.
 
     Args:
         first: (N, 288) hashes.
         second: (M, 288) hashes.
 
     Returns:
-        (P, 2) positions in both.
+        (P, 2) positions in ``first`` and ``second``.
     """
     return np.concatenate([np.empty((0, 2), dtype=np.int64), *_near(first, second)])
 
 
 def _near(first: Array, second: Array) -> Iterator[Indices]:
-    # The number of differing bits of all pairs at once, as a product of matrices of -1 and 1.
+    # A product of matrices of -1 and 1 gives the number of different bits of all pairs at once.
     signs = second.astype(np.float32) * 2 - 1
     usable = second.sum(axis=1) >= MIN_BITS
     for start in range(0, len(first), 1024):

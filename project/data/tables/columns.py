@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api import types as kinds
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder
 
 from project.core.arrays import Array
 from project.core.errors import UserError
@@ -42,9 +39,8 @@ def read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
     """
     name = str(values.name)
     if values.isna().all():
-        raise UserError(
-            f"{key}: column '{name}' is empty: expected values, or data.ignore=['{name}']"
-        )
+        expected = f"expected values, or data.ignore=['{name}']"
+        raise UserError(f"{key}: column '{name}' is empty: {expected}")
     numbers = to_numbers(values, key)
     if numbers is not None:
         check_precision(values, numbers, key)
@@ -65,42 +61,40 @@ def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[tuple[Column, .
         rows: (N, C) float32, training rows.
 
     Returns:
-        The fitted columns; mean and standard deviation of each feature, (F,).
+        The fitted columns; mean and standard deviation of each feature, (F,), in the order of the
+        model's encoder: numbers, flags, categories.
 
     Raises:
         UserError: All training values of a column are missing.
     """
-    for column, values in zip(columns, rows.T, strict=True):
-        if np.isnan(values).all():
+    fitted, numbers, flags, categories = [], [], [], []
+    for column, values in zip(columns, rows.T.astype(np.float64), strict=True):
+        is_missing = np.isnan(values)
+        if is_missing.all():
             raise UserError(
                 f"data.file: column '{column.name}': all its training values are missing: "
                 f"expected data.ignore=['{column.name}']"
             )
-    numbers = [i for i, column in enumerate(columns) if column.categories is None]
-    texts = [i for i, column in enumerate(columns) if column.categories is not None]
-    imputer = SimpleImputer(strategy="median", add_indicator=True)
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    transformer = ColumnTransformer([("numbers", imputer, numbers), ("texts", encoder, texts)])
-    features = transformer.fit_transform(rows.astype(np.float64))
-    fitted = list(columns)
-    if numbers:
-        imputer = transformer.named_transformers_["numbers"]
-        flagged = {numbers[i] for i in imputer.indicator_.features_}
-        for i, fill in zip(numbers, imputer.statistics_.tolist(), strict=True):
-            fitted[i] = replace(columns[i], fill=fill, is_flagged=i in flagged)
-    if texts:
-        encoder = transformer.named_transformers_["texts"]
-        for i, codes in zip(texts, encoder.categories_, strict=True):
-            known = columns[i].categories or ()
-            fitted[i] = replace(columns[i], categories=tuple(known[int(code)] for code in codes))
+        if column.categories is None:
+            fill = float(np.median(values[~is_missing]))
+            fitted.append(replace(column, fill=fill, is_flagged=bool(is_missing.any())))
+            numbers.append(np.where(is_missing, fill, values))
+            if is_missing.any():
+                flags.append(is_missing)
+        else:
+            codes = np.unique(values).astype(np.int64)
+            known = tuple(column.categories[code] for code in codes)
+            fitted.append(replace(column, categories=known))
+            categories += [values == code for code in codes]
+    features = np.column_stack([*numbers, *flags, *categories]).astype(np.float64)
     return tuple(fitted), features.mean(axis=0), features.std(axis=0)
 
 
 def encode_rows(rows: Array, columns: Sequence[Column], fitted: Sequence[Column]) -> Array:
-    """Changes the category indices of rows to those of the fitted columns, -1 if not in training.
+    """Rows with the category indices of the fitted columns, -1 for those not in training.
 
     Args:
-        rows: (N, C) float32, in the terms of ``columns``.
+        rows: (N, C) float32 with the category indices of ``columns``.
         columns: Columns as they were read.
         fitted: The same columns, fitted.
     """
@@ -135,7 +129,9 @@ def encode_frame(
     """
     is_named = bool(columns)
     if not is_named:
-        columns = _name_columns(frame, num_columns, key)
+        if frame.shape[1] != num_columns:
+            raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")
+        columns = [Column(name) for name in frame.columns]
     names = [column.name for column in columns]
     if missing := [name for name in names if name not in frame.columns]:
         raise UserError(f"{key}: column '{missing[0]}' is missing: expected {', '.join(names)}")
@@ -145,8 +141,7 @@ def encode_frame(
     for position, column in enumerate(columns):
         values = frame[column.name]
         check_plain(values, key)
-        encode = _encode_numbers if column.categories is None else _encode_texts
-        rows[:, position], is_wrong = encode(values, column)
+        rows[:, position], is_wrong = _encode(values, column)
         problem = "is not a number" if column.categories is None else "was not seen in training"
         wrong = np.flatnonzero(is_wrong)
         for row, text in zip(wrong, to_texts(values.iloc[wrong]), strict=True):
@@ -161,14 +156,14 @@ def encode_frame(
     return rows, ["; ".join(each) for each in notes], usable
 
 
-def _name_columns(frame: pd.DataFrame, num_columns: int, key: str) -> list[Column]:
-    """The columns of a table, in order, for a model of unnamed numbers."""
-    if frame.shape[1] != num_columns:
-        raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")
-    return [Column(name) for name in frame.columns]
-
-
-def _encode_numbers(values: pd.Series, column: Column) -> tuple[Array, Array]:
+def _encode(values: pd.Series, column: Column) -> tuple[Array, Array]:
+    """Values as (N,) float32, and whether each is not a number or not a known category."""
+    if column.categories is not None:
+        codes = {text: code for code, text in enumerate(column.categories)}
+        places, uniques = pd.factorize(values)  # -1 where missing
+        known = [next((codes[s] for s in _spellings(each) if s in codes), -1) for each in uniques]
+        encoded = np.array([*known, codes.get("", -1)], dtype=np.float32)[places]
+        return encoded, encoded < 0
     if kinds.is_datetime64_any_dtype(values.dtype) or kinds.is_timedelta64_dtype(values.dtype):
         return np.full(len(values), np.nan, dtype=np.float32), values.notna().to_numpy()
     numbers, is_wrong = parse_numbers(values)
@@ -176,14 +171,6 @@ def _encode_numbers(values: pd.Series, column: Column) -> tuple[Array, Array]:
         rounded = numbers.astype(np.float32)
     is_wrong |= np.isinf(rounded)
     return np.where(is_wrong, np.float32("nan"), rounded), is_wrong
-
-
-def _encode_texts(values: pd.Series, column: Column) -> tuple[Array, Array]:
-    codes = {text: code for code, text in enumerate(column.categories or ())}
-    places, uniques = pd.factorize(values)  # -1 where missing
-    known = [next((codes[s] for s in _spellings(each) if s in codes), -1) for each in uniques]
-    encoded = np.array([*known, codes.get("", -1)], dtype=np.float32)[places]
-    return encoded, encoded < 0
 
 
 def _spellings(value: Any) -> Iterator[str]:
@@ -207,17 +194,11 @@ def describe_encoding(column: Column) -> str:
 
 
 def describe_values(column: Column, values: Array) -> tuple[str, float]:
-    """One line on the training values of a fitted column, and the share that is missing.
-
-    Args:
-        column: Fitted column.
-        values: (N,) float32, encoded training values.
-    """
+    """One line on the (N,) encoded training values of a column, and the share that is missing."""
     if column.categories is None:
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        share = float(np.isnan(values).mean())
-        return f"{low:g} to {high:g}, median {column.fill:g}", share
+        text = f"{np.nanmin(values):g} to {np.nanmax(values):g}, median {column.fill:g}"
+        return text, float(np.isnan(values).mean())
     counts = np.bincount(values.astype(np.int64), minlength=len(column.categories))
+    shares = dict(zip(column.categories, (counts / len(values)).tolist(), strict=True))
     most = column.categories[int(counts.argmax())]
-    share = float(dict(zip(column.categories, counts, strict=True)).get("", 0) / len(values))
-    return f"{len(column.categories)} categories, most often '{most}'", share
+    return f"{len(counts)} categories, most often '{most}'", shares.get("", 0.0)

@@ -1,4 +1,4 @@
-"""Values of a table column as numbers or texts, and the checks that they can be used as such."""
+"""Values of a table column as numbers or texts; the checks raise UserError if they don't hold."""
 
 import re
 
@@ -48,10 +48,8 @@ def to_numbers(column: pd.Series, key: str) -> Array | None:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax())
-        raise UserError(
-            f"{key}: column '{column.name}': {column.iloc[row]} in row {row + 1}: "
-            "expected a finite number"
-        )
+        value = f"column '{column.name}': {column.iloc[row]} in row {row + 1}"
+        raise UserError(f"{key}: {value}: expected a finite number")
     return np.asarray(values)
 
 
@@ -61,11 +59,7 @@ def to_texts(column: pd.Series) -> Array:
 
 
 def check_plain(column: pd.Series, key: str) -> None:
-    """Checks that a column holds numbers, texts or times.
-
-    Raises:
-        UserError: It holds nested values, such as lists or bytes.
-    """
+    """Checks that no value of a column is nested, such as a list, or bytes."""
     if column.dtype != object:
         return
     for value in column:
@@ -77,27 +71,14 @@ def check_plain(column: pd.Series, key: str) -> None:
 
 
 def check_complete(column: pd.Series, noun: str, key: str) -> None:
-    """Checks that a column has a value in every row.
-
-    Raises:
-        UserError: Names the first row without a value; ``noun`` says which value is missing.
-    """
+    """Checks that a column has a value in every row; the noun names such a value."""
     if column.isna().any():
         row = int(column.isna().to_numpy().argmax()) + 1
         raise UserError(f"{key}: row {row} has no {noun}: expected a value in every row")
 
 
 def check_precision(column: pd.Series, values: Array, key: str) -> None:
-    """Checks that different numbers of a column still differ as 32-bit numbers.
-
-    Args:
-        column: Column as it was read.
-        values: (N,) float32, the same numbers rounded.
-        key: Config key and file, for the error message.
-
-    Raises:
-        UserError: They don't, such as times of one minute in seconds since 1970.
-    """
+    """Checks that different numbers still differ as float32, unlike times in seconds since 1970."""
     exact = column.to_numpy(np.float64, na_value=np.nan)
     exact, rounded = exact[~np.isnan(exact)], values[~np.isnan(exact)]
     if len(exact) and np.abs(exact - rounded).max() > PRECISION * exact.std() > 0:
@@ -108,11 +89,7 @@ def check_precision(column: pd.Series, values: Array, key: str) -> None:
 
 
 def check_not_numbers(column: pd.Series, key: str) -> None:
-    """Checks that a column of texts isn't meant as numbers, however they are written.
-
-    Raises:
-        UserError: Nearly all of its values are numbers, or many different ones are.
-    """
+    """Checks that neither nearly all texts of a column, nor many different ones, are numbers."""
     if kinds.is_bool_dtype(column.dtype):
         return
     # A column of categories has few different values: parse each of them once.

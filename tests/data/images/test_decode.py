@@ -139,7 +139,7 @@ PNG = encode(Image.fromarray(gradient(200, 200)), "PNG")
 JPEG = encode(Image.fromarray(gradient(200, 200)), "JPEG")
 BAD = {
     "empty": (b"", "the file is empty"),
-    "text": (b"hello, this is no image", "no PNG, JPEG, WebP, BMP or TIFF image"),
+    "text": (b"hello, this is no image", "not a PNG, JPEG, WebP, BMP or TIFF image"),
     "cut png": (PNG[: len(PNG) // 2], "damaged"),
     "cut jpeg": (JPEG[: len(JPEG) // 2], "damaged"),
     "png header alone": (PNG[:20], "damaged"),
@@ -151,8 +151,8 @@ BAD = {
     ),
     "floats": (encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point"),
     "32 bits": (encode(Image.fromarray(np.full((4, 4), 2**30, np.int32)), "TIFF"), "16 bits"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no PNG"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no PNG"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a PNG"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a PNG"),
 }
 
 

@@ -122,7 +122,7 @@ def test_unreadable_files_are_left_out_and_listed(folder: Path) -> None:
     (folder / "red" / "red 00.png").write_bytes(b"")
     content = (folder / "green" / "green 01.png").read_bytes()
     (folder / "green" / "green 01.png").write_bytes(content[:200])
-    (folder / "red" / "notes.txt").write_text("no picture")
+    (folder / "red" / "notes.txt").write_text("not an image")
     (folder / "red" / ".hidden.png").write_bytes(content)
     source = images(str(folder), image_size=8)
     assert len(source.targets) == 34
@@ -386,24 +386,24 @@ def few(folder: Path) -> None:
 BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     "no such folder": (lambda f: None, {"root": "/nowhere"}, "data.root: /nowhere: there is no"),
     "a file": (lambda f: labels(f, "x"), {"root": "{}/labels.csv"}, "there is no such folder"),
-    "an empty folder": (lambda f: (f / "none").mkdir(), {"root": "{}/none"}, "no folders of cla"),
-    "one class": (only_red, {}, "one class, 'red': expected a sub-folder"),
-    "an empty class": (lambda f: clear(f, "green"), {}, "/green: there are no pictures in it"),
-    "no readable file": (empty_files, {}, "none of 36 pictures can be read (blue/"),
-    "no readable file of a class": (empty_class, {}, "no picture of class 'green' can be read"),
-    "a stray picture": (
+    "an empty folder": (lambda f: (f / "none").mkdir(), {"root": "{}/none"}, "no class folders"),
+    "one class": (only_red, {}, "one class, 'red': expected one sub-folder"),
+    "an empty class": (lambda f: clear(f, "green"), {}, "/green: no images: expected .png"),
+    "no readable file": (empty_files, {}, "none of 36 images can be read (blue/"),
+    "no readable file of a class": (empty_class, {}, "no image of class 'green' can be read"),
+    "a stray image": (
         lambda f: (f / "red" / "red 00.png").rename(f / "red 00.png"),
         {},
-        "/red 00.png: a picture outside of the folders of classes",
+        "/red 00.png: expected images inside class folders only",
     ),
     "a link to a file elsewhere": (link_out, {}, "/red/link.png: a link out of the folder, to "),
     "a link to a folder elsewhere": (link_out_folder, {}, "/red/more: a link out of the folder"),
     "a class that is a link": (link_class, {}, "/more: a link out of the folder, to "),
-    "a class missing in train": (official_without, {}, "/train: class 'red' isn't in it"),
+    "a class missing in train": (official_without, {}, "/train: class 'red' is missing: exp"),
     "a class of two": (few, {}, "data.splits.test: class 'green' has 2 samples: expected at leas"),
-    "no regular expression": (lambda f: None, {"group_by": "("}, "data.group_by: (: no regular"),
+    "no regular expression": (lambda f: None, {"group_by": "("}, "data.group_by: (: not a reg"),
     "groups that miss files": (
-        lambda f: None, {"group_by": r"red (\d+)"}, "it doesn't match 'blue/blue 00.png'"
+        lambda f: None, {"group_by": r"red (\d+)"}, "does not match 'blue/blue 00.png'"
     ),
     "groups in two official splits": (
         torn_groups,
@@ -411,7 +411,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
         "data.group_by: 'train/blue/blue 00.png' is in train, others of its group are in test",
     ),
     "a group that may be missing": (
-        lambda f: None, {"group_by": "red (1)?|blue|green"}, "it doesn't match 'blue/blue 00.png'"
+        lambda f: None, {"group_by": "red (1)?|blue|green"}, "does not match 'blue/blue 00.png'"
     ),
     "splits and another folder": (
         lambda f: official_and(f, "extra"),
@@ -419,7 +419,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
         "folders 'Test', 'Train', 'extra': expected train, val and test alone, once each",
     ),
     "a split twice": (lambda f: official_and(f, "testing"), {"root": "{}/official"}, "once each"),
-    "an empty split": (official_empty, {"root": "{}/official"}, "/test: there are no folders of"),
+    "an empty split": (official_empty, {"root": "{}/official"}, "/test: is empty: expected one"),
     "a link to another class": (link_inside, {}, "/red/more: a link to a folder, "),
     "links in a circle": (link_in_a_circle, {}, "class 'green' has 2 samples"),
     "an unknown class to ignore": (
@@ -440,7 +440,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     "a file named that isn't there": (
         lambda f: labels(f, "file,label\nred/none.png,1\nred/red 01.png,2\n"),
         {},
-        "/red/none.png': expected it",
+        "/red/none.png': expected paths",
     ),
     "a file named twice": (
         lambda f: labels(f, "file,label\nred/red 01.png,1\nred/red 01.png,2\n"),
@@ -460,7 +460,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
     "a file out of the folder": (
         lambda f: labels(f, "file,label\n../x.png,1\nred/red 01.png,2\n"),
         {},
-        "is out of the folder",
+        "is outside the folder",
     ),
     "one label": (
         lambda f: labels(f, "file,label\nred/red 00.png,1\nred/red 01.png,1\n"),
@@ -518,7 +518,7 @@ def test_what_is_no_file_or_has_an_odd_name_ends_nothing(folder: Path) -> None:
     assert "red/caf\\xe9\n.png" in source.names
     assert dict(source.skipped) == {
         "red/nowhere.png": "No such file or directory",
-        "red/pipe.png": "a pipe, a device or the like: expected a file",
+        "red/pipe.png": "a pipe or a device: expected a file",
         "red/self.png": "Too many levels of symbolic links",
     }
     json.dumps(source.names).encode()

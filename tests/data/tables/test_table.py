@@ -269,7 +269,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "a class only in the latest rows": (
         change(city=["a", "b"] * 90 + ["c"] * 20, sold=range(NUM_ROWS)),
         {"target": "city", "time_column": "sold"},
-        "data.time_column: class 'c' isn't in train: expected some of it among the earliest",
+        "data.time_column: class 'c' is missing from train: expected samples of it among the ",
     ),
     "groups that are classes": (
         change(owner=[1, 2, 3, 4] * 50, city=["a", "b", "c", "d"] * 50),
@@ -280,7 +280,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "an unknown group": (nothing, {"group_by": "owned"}, "data.group_by: "),
     "an unknown time": (nothing, {"time_column": "when"}, "data.time_column: "),
     "one group": (change(owner=1), {**SOLD, "group_by": "owner"}, "one group can't be divided"),
-    "one time": (change(sold=1), {"time_column": "sold"}, "too many samples are of one time"),
+    "one time": (change(sold=1), {"time_column": "sold"}, "too many samples have the same"),
     "no time": (
         change(sold=["2020-01-01", "soon"] * 100), {"time_column": "sold"}, "'soon' in row 2: expec"
     ),
