@@ -1,6 +1,7 @@
 """Runs the Trainer: in this process, or in one process per device."""
 
 import logging
+import os
 import warnings
 from time import perf_counter
 from typing import Any
@@ -66,18 +67,16 @@ def fit(
     if devices.count == 1:
         history = _fit(config, data, model, run, devices, should_stop)
     else:
-        launch(_fit_rank, (config, run.id, devices, should_stop), devices.count)
-        checkpoint = torch.load(run.last_checkpoint, map_location="cpu", weights_only=True)
-        history = checkpoint["callbacks"][History.__qualname__]["values"]
+        history = launch(_fit_rank, (config, run.id, devices, should_stop), devices.count)
     task = model.task
     return FitResult.of(run.id, history, task.score, task.mode, perf_counter() - started)
 
 
 def _fit_rank(
-    rank: int, config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
-) -> None:
+    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
+) -> dict[str, list[float]]:
     data = build_data(config)
-    _fit(config, data, make_model(config, data), Run(run_id), devices, should_stop, rank)
+    return _fit(config, data, make_model(config, data), Run(run_id), devices, should_stop)
 
 
 def _fit(
@@ -87,9 +86,8 @@ def _fit(
     run: Run,
     devices: Devices,
     should_stop: ShouldStop | None,
-    rank: int = 0,
 ) -> dict[str, list[float]]:
-    monitor = f"val/{model.task.score}"
+    monitor, rank = f"val/{model.task.score}", int(os.environ.get("RANK", 0))
     history = History(run)
     pruning = Pruning(should_stop, monitor) if should_stop is not None else None
     callbacks: list[Callback] = [EpochSeed(config.seed), history]
