@@ -1,39 +1,41 @@
-"""Opens the sealed test set for a finished run, logs test/* to it and counts the openings.
+"""Evaluates a finished run: on the sealed test set, or on corrupted validation images."""
 
-Usage: python -m project.evaluate run=<run id>|last [robustness=true]
-
-With robustness=true the test set stays sealed: a classifier is measured on the validation images as
-they turn, grow, shift, darken ..., and how sure it is against how often it is right.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from project.cli.command import run_command
+import torch
+from sklearn.metrics import confusion_matrix
+
+from project.config.build import build_data
 from project.core.errors import UserError
 from project.core.signals import stoppable
-
-if TYPE_CHECKING:
-    import torch
-
-    from project.data.module import DataModule
-    from project.models.base import Model
-    from project.reports.robustness import Robustness
-    from project.tracking.run import Run
+from project.core.statistics import proportion_interval
+from project.core.types import RunId
+from project.data.module import DataModule
+from project.figures import classification
+from project.models.base import Model
+from project.models.tasks import Classifier
+from project.reports.robustness import Robustness, report_robustness, show_robustness
+from project.reports.run import load_best, measure
+from project.tracking.find import find_run
+from project.tracking.openings import record_opening
+from project.tracking.run import Run, check_same_data
+from project.training.devices import choose_devices
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What the test set said.
+class TestResult:
+    """Metrics of a run on the test set.
 
     Attributes:
-        run_id: of the evaluated run.
-        num_samples: in the test set.
-        metrics: by name.
-        interval: 95 % Wilson score interval of the accuracy; None where there is no accuracy.
-        num_openings: how often this test set has been opened, by any run, this time included.
+        run_id: MLflow run id.
+        num_samples: Number of samples in the test set.
+        metrics: Metrics by name, such as ``accuracy``.
+        interval: 95 % Wilson score interval of the accuracy; None for tasks without one.
+        num_openings: Number of times any run has opened this test set, including this time.
     """
+
+    __test__ = False  # no test for pytest to collect
 
     run_id: str
     num_samples: int
@@ -42,115 +44,82 @@ class Evaluation:
     num_openings: int
 
 
-def evaluate(run_id: str) -> Evaluation:
-    """Evaluates the best checkpoint of a run on the test split, on one device.
+def evaluate(run: RunId, robustness: bool = False) -> TestResult | Robustness:
+    """Evaluate a finished run on the test set, and count how often that was opened.
 
     Args:
-        run_id: of a finished run, or ``last``.
+        run: Finished run to evaluate.
+        robustness: Whether to measure an image classifier on corrupted validation images instead;
+            the test set stays sealed.
 
     Raises:
-        UserError: there is no such run, it has no checkpoint, or its data have changed.
+        UserError: The run is not finished, its checkpoint is missing, or its data have changed.
     """
-    from sklearn.metrics import confusion_matrix
-
-    from project.core.statistics import proportion_interval
-    from project.figures.classification import confusion_matrix as draw_confusion_matrix
-    from project.models.tasks import Classifier
-    from project.reports.run import measure
-    from project.tracking.openings import record_opening
-
     with stoppable():
-        run, data, model, device = load_finished(run_id)
-        num_openings = record_opening(run)  # recorded first: whatever comes after, it was opened
-        samples = data.open_test()
-        metrics, predictions = measure(model, data.test_dataloader(), device)
-        logged = {f"test/{name}": value for name, value in metrics.items()}
-        interval = None
-        if isinstance(model.task, Classifier):
-            predicted = predictions.argmax(axis=1)
-            num_right = int((predicted == samples.targets).sum())
-            interval = proportion_interval(num_right, len(samples))
-            logged |= {"test/accuracy_low": interval[0], "test/accuracy_high": interval[1]}
-            run.set_tags({"test.interval": "95 % Wilson score interval of the accuracy"})
-            classes = data.spec.classes
-            counts = confusion_matrix(samples.targets, predicted, labels=range(len(classes)))
-            run.log_figures(
-                [("test_confusion_matrix", draw_confusion_matrix(counts, classes, "test"))]
-            )
-        run.log_metrics(logged, step=0)
-    return Evaluation(run.id, len(samples), metrics, interval, num_openings)
+        return report_robustness(*load_finished(run)) if robustness else open_test_set(run)
 
 
-def evaluate_robustness(run_id: str) -> "Robustness":
-    """Measures a classifier on corrupted validation images; the test set stays sealed.
+def open_test_set(run_id: str) -> TestResult:
+    """Measures a run's best model on the test set, on one device, and logs ``test/*`` to the run.
 
     Args:
-        run_id: MLflow run id, or ``last``.
-
-    Raises:
-        UserError: The run doesn't exist, or its model is not an image classifier.
+        run_id: MLflow run id of a finished run.
     """
-    from project.reports.robustness import report_robustness
+    run, data, model, device = load_finished(run_id)
+    num_openings = record_opening(run)  # first, so that a failure below counts as well
+    samples = data.open_test()
+    metrics, predictions = measure(model, data.test_dataloader(), device)
+    logged = {f"test/{name}": value for name, value in metrics.items()}
+    interval = None
+    if isinstance(model.task, Classifier):
+        predicted = predictions.argmax(axis=1)
+        interval = proportion_interval(int((predicted == samples.targets).sum()), len(samples))
+        logged |= {"test/accuracy_low": interval[0], "test/accuracy_high": interval[1]}
+        run.set_tags({"test.interval": "95 % Wilson score interval of the accuracy"})
+        classes = data.spec.classes
+        counts = confusion_matrix(samples.targets, predicted, labels=range(len(classes)))
+        figure = classification.confusion_matrix(counts, classes, "test")
+        run.log_figures([("test_confusion_matrix", figure)])
+    run.log_metrics(logged, step=0)
+    return TestResult(run.id, len(samples), metrics, interval, num_openings)
 
-    with stoppable():
-        return report_robustness(*load_finished(run_id))
 
-
-def load_finished(run_id: str) -> "tuple[Run, DataModule, Model, torch.device]":
+def load_finished(run_id: str) -> tuple[Run, DataModule, Model, torch.device]:
     """A finished run, its data, its best model, and the device to measure on.
 
-    Raises:
-        UserError: it isn't there, isn't finished, has no checkpoint, or its data have changed.
-    """
-    from project.config.build import build_data
-    from project.reports.run import load_best
-    from project.tracking.find import check_same_data, find_run
-    from project.training.devices import choose_devices
+    Args:
+        run_id: MLflow run id.
 
+    Raises:
+        UserError: The run is not finished, its checkpoint is missing, or its data have changed.
+    """
     run = find_run(run_id)
     status = run.mlflow_run.info.status
     if status != "FINISHED":
         raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
     if not run.best_checkpoint.exists():
-        raise UserError(f"run: {run.id}: {run.best_checkpoint} is missing: expected its weights")
+        raise UserError(
+            f"run: {run.id}: {run.best_checkpoint} is missing: expected a run with its checkpoint"
+        )
     config = run.config()
     data = build_data(config)
     check_same_data(run, data)
     model = load_best(run, config, data.spec)
-    settings = config.trainer.model_copy(
-        update={"devices": 1, "accelerator": "auto", "precision": "auto"}
-    )
-    return run, data, model, choose_devices(settings).torch_device
+    one_device = {"devices": 1, "accelerator": "auto", "precision": "auto"}
+    devices = choose_devices(config.trainer.model_copy(update=one_device))
+    return run, data, model, devices.torch_device
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Evaluates the run of a command line and prints the result."""
-    given = dict.fromkeys(("run", "robustness"), "")
-    for argument in arguments:
-        key, _, text = argument.partition("=")
-        if key not in given or not text:
-            raise UserError(f"{argument}: expected run=<run id>, run=last or robustness=true")
-        given[key] = text
-    if not given["run"]:
-        raise UserError("run: missing: expected run=<run id>, or run=last")
-    if given["robustness"] not in ("", "true", "false"):
-        raise UserError(f"robustness: {given['robustness']}: expected true or false")
-    if given["robustness"] == "true":
-        from project.reports.robustness import show_robustness
-
-        show_robustness(evaluate_robustness(given["run"]))
+def show(result: TestResult | Robustness) -> None:
+    """Prints the metrics, and how often the test set has been opened."""
+    if isinstance(result, Robustness):
+        show_robustness(result)
         return
-    result = evaluate(given["run"])
     print(f"test set of {result.num_samples} samples, run {result.run_id}")
     for name, value in result.metrics.items():
         interval = ""
         if name == "accuracy" and result.interval is not None:
-            low, high = result.interval
-            interval = f"  (95 % Wilson interval {low:.4f} to {high:.4f})"
+            interval = "  (95 % Wilson interval {:.4f} to {:.4f})".format(*result.interval)
         print(f"  test/{name} {value:.4f}{interval}")
     times = "the first time" if result.num_openings == 1 else f"{result.num_openings} times"
     print(f"this test set has now been opened {times}: each further choice by it biases it more")
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)

@@ -1,79 +1,113 @@
-"""Looks for a learning rate: trains some steps while it rises, until the loss explodes.
+"""The learning-rate range test (L. Smith, arXiv:1506.01186), run by the Trainer.
 
-Usage: python -m project.training.lr_finder [GROUP=OPTION ...] [KEY=VALUE ...]
-
-Takes what `python -m project.train` takes. The range test of L. Smith (arXiv:1506.01186): the rate
-at which the loss falls fastest is suggested. The curve is logged to a run of its own in MLflow.
+Lightning's own ``Tuner.lr_find`` sets one rate for all parameter groups, always suggests a rate,
+even if no loss falls, and writes a checkpoint to the working folder.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import shlex
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from project.cli.command import run_command
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from scipy.ndimage import gaussian_filter1d
+
+from project.config.build import build_data
+from project.config.check import Config
+from project.core.arrays import Array
 from project.core.errors import TrainingError
 from project.core.signals import stoppable
-
-if TYPE_CHECKING:
-    from project.config.check import Config
-    from project.core.arrays import Array
-    from project.data.module import DataModule
-    from project.data.samples import Batch
+from project.figures.learning_rate import range_test
+from project.tracking.run import Run, data_name, name_of
+from project.training.callbacks import EpochSeed
+from project.training.devices import choose_devices, choose_precision, make_model
 
 LOWEST, HIGHEST = 1e-6, 10.0
-NUM_STEPS = 140  # 20 a decade
-SIGMA = 7  # steps of the Gaussian that smooths the loss
-RECENT = 5  # steps of which the mean tells that it explodes
-EXPLODED = 3.0  # times the best such mean
+NUM_STEPS = 140  # 20 per decade
+SIGMA = 7  # width in steps of the Gaussian that smooths the losses
+NUM_RECENT = 5  # steps whose mean loss is compared with the best such mean
+EXPLODED = 3.0  # times the best mean, above which the test ends
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a learning-rate range test has shown.
+    """Result of a learning-rate range test.
 
     Attributes:
-        run_id: of the MLflow run that has the curve.
-        rates: learning rates, (N,).
-        losses: of a batch each, (N,).
-        smoothed: running means of them, (N,).
-        suggested: the rate at which the loss falls fastest; None if it doesn't fall.
+        run_id: MLflow run id of the test.
+        rates: Learning rates, (N,).
+        losses: Loss of one batch at each rate, (N,).
+        smoothed: Smoothed losses, (N,).
+        suggested: Rate at which the loss falls fastest; None if it does not fall.
+        command: Command that trains with the suggested rate; empty if there is none.
     """
 
     run_id: str
-    rates: "Array"
-    losses: "Array"
-    smoothed: "Array"
+    rates: Array
+    losses: Array
+    smoothed: Array
     suggested: float | None
+    command: str
 
 
-def find_lr(config: "Config") -> RangeTest:
-    """Trains while the learning rate rises; the model is thrown away, the test split stays sealed.
+class RaiseRate(Callback):
+    """Raises the learning rate at each step, and stops when the loss explodes."""
+
+    def __init__(self) -> None:
+        self.rates = np.geomspace(LOWEST, HIGHEST, NUM_STEPS)
+        self.losses: list[float] = []
+        self._best = math.inf
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Sets the rate of the step in every parameter group."""
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.rates[len(self.losses)] * group.get("lr_factor", 1.0)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Records the loss."""
+        loss = outputs["loss"].item()
+        if not math.isfinite(loss):
+            if not self.losses:
+                raise TrainingError(f"train/loss is {loss} at step 1: expected a finite number")
+            trainer.should_stop = True
+            return
+        self.losses.append(loss)
+        recent = self.losses[-NUM_RECENT:]
+        if len(recent) == NUM_RECENT:
+            self._best = min(self._best, sum(recent) / NUM_RECENT)
+        trainer.should_stop = sum(recent) / len(recent) > EXPLODED * self._best
+
+
+def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
+    """Suggest a learning rate by training a few steps while it rises.
 
     Args:
-        config: of a run; its own learning rate and schedule don't matter.
+        config: Config of a run; its learning rate and schedule are not used.
+        overrides: Config overrides, repeated in the suggested command.
 
     Raises:
-        UserError: something doesn't fit; nothing was written.
-        TrainingError: the loss is not finite from the start; nothing was written.
+        UserError: The config and the data don't fit together; nothing was written.
+        TrainingError: The loss is not finite at the lowest rate; nothing was written.
     """
-    import numpy as np
-
-    from project.config.build import build_data
-    from project.config.names import data_name, name_of
-    from project.figures.learning_rate import range_test
-    from project.tracking.run import Run
-    from project.training.devices import choose_devices
-
     with stoppable():
-        settings = config.trainer.model_copy(update={"devices": 1})
-        device = choose_devices(settings).torch_device
-        data = build_data(config)
-        rates, losses = _train(config, data, str(device))
+        rates, losses = _train(config)
         smoothed = smooth(losses)
         suggested = suggest(rates, smoothed)
         name = f"find-lr-{name_of(config.model)}-{data_name(config.data)}"
-        # Without data: it is no run that `last` could mean.
+        # Without data, so that `last` never means this run.
         with Run.begin(config, None, {"mlflow.runName": name}) as run:
             run.log_params(config.flatten())
             for step, (rate, loss) in enumerate(zip(rates, losses, strict=True)):
@@ -82,101 +116,67 @@ def find_lr(config: "Config") -> RangeTest:
                 run.log_metrics({"suggested_lr": suggested}, 0)
             figure = range_test(rates, losses, smoothed, suggested)
             run.log_figures([("learning_rate", figure)])
-    return RangeTest(run.id, np.asarray(rates), np.asarray(losses), smoothed, suggested)
+    command = ""
+    if suggested is not None:
+        # Quoted for the shell that make starts, where a dollar is written twice, and the user's own.
+        words = shlex.join([*overrides, f"optimizer.lr={suggested:.2g}"])
+        command = f"make train ARGS={shlex.quote(words.replace('$', '$$'))}"
+    return RangeTest(run.id, rates, losses, smoothed, suggested, command)
 
 
-def _train(config: "Config", data: "DataModule", device: str) -> "tuple[Array, Array]":
-    """Rates, and the loss of a batch at each, up to where it explodes."""
-    import numpy as np
-    import torch
-
-    from project.training.devices import make_model
-
-    model = make_model(config, data).to(device).train()
-    optimizer = model.make_optimizer()
-    factors = [group.get("lr_factor", 1.0) for group in optimizer.param_groups]
-    rates = np.geomspace(LOWEST, HIGHEST, NUM_STEPS)
-    losses: list[float] = []
-    best = math.inf
-    torch.manual_seed(config.seed)
-    model.on_train_epoch_start()
-    for rate, (inputs, targets) in zip(rates, _batches(data), strict=False):
-        for group, factor in zip(optimizer.param_groups, factors, strict=True):
-            group["lr"] = rate * factor
-        loss = model.training_step((inputs.to(device), targets.to(device)), 0)
-        value = loss.item()
-        if not math.isfinite(value):
-            break
-        losses.append(value)
-        recent = sum(losses[-RECENT:]) / len(losses[-RECENT:])
-        best = min(best, recent) if len(losses) >= RECENT else best
-        if recent > EXPLODED * best:
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        model.configure_gradient_clipping(optimizer)
-        optimizer.step()
-    if not losses:
-        raise TrainingError(f"train/loss is {value} at step 1: expected a finite number")
-    return rates[: len(losses)], np.array(losses)
+def _train(config: Config) -> tuple[Array, Array]:
+    """Rates and the loss of one batch at each, up to the rate at which it explodes."""
+    devices = choose_devices(config.trainer.model_copy(update={"devices": 1}))
+    data = build_data(config)
+    model = make_model(config, data)
+    test = RaiseRate()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning|torch")
+        pl.Trainer(
+            accelerator=devices.accelerator,
+            devices=1,
+            precision=choose_precision(config.trainer, model, devices),
+            max_steps=NUM_STEPS,
+            max_epochs=-1,
+            limit_val_batches=0,
+            callbacks=[EpochSeed(config.seed), test],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        ).fit(model, datamodule=data)
+    return test.rates[: len(test.losses)], np.array(test.losses)
 
 
-def _batches(data: "DataModule") -> "Iterator[Batch]":
-    """Training batches without end, epoch by epoch."""
-    loader = data.train_dataloader()
-    epoch = 0
-    while True:
-        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        yield from loader
-        epoch += 1
-
-
-def smooth(losses: "Array") -> "Array":
-    """Running means (N,), weighed by a Gaussian over the steps before and after."""
-    import numpy as np
-    from scipy.ndimage import gaussian_filter1d
-
-    # What explodes at the end must not reach back over what comes before.
+def smooth(losses: Array) -> Array:
+    """Losses (N,) smoothed by a Gaussian over the neighbouring steps."""
+    # Capped, so that an explosion at the end doesn't reach back.
     capped = np.minimum(losses, EXPLODED * np.median(losses))
     return np.asarray(gaussian_filter1d(capped, SIGMA, mode="nearest"))
 
 
-def suggest(rates: "Array", smoothed: "Array") -> float | None:
-    """The rate at which the smoothed loss falls fastest; None if it doesn't fall.
+def suggest(rates: Array, smoothed: Array) -> float | None:
+    """The rate at which the smoothed loss falls fastest; None if it does not fall.
 
     Args:
-        rates: (N,), rising.
-        smoothed: (N,) losses.
+        rates: Increasing learning rates, (N,).
+        smoothed: Smoothed losses, (N,).
     """
-    import numpy as np
-
     lowest = int(smoothed.argmin())
     if lowest < 3 * SIGMA:
         return None
-    start = smoothed[: 2 * SIGMA]  # rates at which nothing is learnt yet: noise alone
+    start = smoothed[: 2 * SIGMA]  # too low a rate to learn anything: noise alone
     if smoothed[lowest] > start.mean() - 3 * start.std():
         return None
     slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
     return float(rates[2 * SIGMA :][int(slopes[2 * SIGMA :].argmin())])
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Runs the test for a command line and says how to use the result."""
-    import shlex
-
-    from project.config.check import check
-    from project.config.compose import compose
-
-    found = find_lr(check(compose("train", arguments)))
-    print(f"run {found.run_id}: learning rates up to {found.rates[-1]:.2g}")
-    if found.suggested is None:
-        print("no suggestion: the loss doesn't fall at any of them")
-        return
-    rate = f"optimizer.lr={found.suggested:.2g}"
-    # Once for the shell that make starts, to which a dollar is two, and once for the user's own.
-    overrides = shlex.quote(shlex.join([*arguments, rate]).replace("$", "$$"))
-    print(f"suggested: {rate}\n\n  make train ARGS={overrides}")
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)
+def show(result: RangeTest) -> None:
+    """Prints the suggested rate and how to train with it."""
+    print(f"run {result.run_id}: learning rates up to {result.rates[-1]:.2g}")
+    if result.suggested is None:
+        print("no suggestion: the loss does not fall at any of them")
+    else:
+        print(f"suggested: optimizer.lr={result.suggested:.2g}\n\n  {result.command}")
