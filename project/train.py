@@ -1,16 +1,12 @@
 """Trains one model and tracks the run in MLflow: data, model, run, fit, report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import torch
 
-from project import make_callable
-from project.cli.command import run_command
-from project.cli.read import read_training
 from project.config.build import build_data
-from project.config.check import Config, check
-from project.config.compose import compose
+from project.config.check import Config
 from project.config.names import data_name, name_of
 from project.core.console import say
 from project.core.signals import stoppable
@@ -107,21 +103,3 @@ def show(result: FitResult) -> None:
         f"  make ui                            look at it\n"
         f"  make evaluate RUN={result.run_id}  open the test set"
     )
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Trains by the arguments of a command line and prints the result."""
-    resumes = [line.removeprefix("resume=") for line in arguments if line.startswith("resume=")]
-    overrides = [line for line in arguments if not line.startswith("resume=")]
-    show(train(**read_training(overrides, resumes[-1] if resumes else None)))
-
-
-def train_overrides(*overrides: str) -> FitResult:
-    """Trains by overrides such as ``model=cnn``; what ``project.train`` is in a notebook."""
-    return train(check(compose("train", overrides)))
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)
-else:
-    make_callable(__name__, train_overrides)

@@ -10,11 +10,13 @@ import torch
 from conftest import TINY, configure
 from sklearn import metrics as reference
 
+from project.cli.commands import COMMANDS
+from project.cli.main import call, main
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.data.digits import digits
 from project.data.source import Source
-from project.evaluate import evaluate, main
+from project.evaluate import evaluate
 from project.reports.run import load_best
 from project.tracking.find import find_run
 from project.train import train
@@ -81,7 +83,7 @@ def test_an_opening_counts_even_if_the_evaluation_fails(
     def fail(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("project.reports.run.measure", fail)
+    monkeypatch.setattr("project.evaluate.measure", fail)
     with pytest.raises(MemoryError):
         evaluate(evaluated.run_id)
     assert int(find_run(evaluated.run_id).mlflow_run.data.tags["test.openings"]) == before + 1
@@ -118,15 +120,16 @@ def test_changed_data_are_refused_and_not_opened(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "run: missing: expected run=<run id>"),
-        (["run="], "run=: expected run=<run id>"),
-        (["rnu=last"], "rnu=last: expected run=<run id>"),
+        ([], "run: missing: expected a value"),
+        (["run="], "run: missing: expected a value"),
+        (["rnu=last"], "rnu: unknown key: did you mean 'run'?"),
+        (["run=last", "robustness=maybe"], "robustness: 'maybe': expected a valid boolean"),
         (["run=0123"], "run: 0123: there is no such run"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        main(arguments)
+        call(COMMANDS["evaluate"], arguments)
     assert str(caught.value).startswith(message)
 
 
@@ -146,7 +149,7 @@ def test_last_of_an_empty_store_and_an_unfinished_run_are_mistakes(own_store: Pa
 def test_the_command_prints_the_result(
     evaluated: FitResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([f"run={evaluated.run_id}"])
+    assert main(["evaluate", f"run={evaluated.run_id}"]) == 0
     printed = capsys.readouterr().out
     assert "test/accuracy 0." in printed
     assert "95 % Wilson interval" in printed

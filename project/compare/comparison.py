@@ -14,7 +14,7 @@ from project.compare.claims import Verdict, judge
 from project.compare.plan import Plan, RunKey
 from project.core.console import say
 from project.core.errors import UserError
-from project.evaluate import evaluate
+from project.evaluate import open_test_set
 from project.tracking.children import create_parent, opened
 from project.tracking.find import find_by_tags
 from project.tracking.run import Run
@@ -129,7 +129,7 @@ def open_test(runs: Sequence[Trained]) -> None:
         task = of_split[0].model.task
         sign = 1 if task.mode == "max" else -1
         best = max(of_split, key=lambda each: sign * each.metrics[f"best/{task.score}"])
-        metrics = evaluate(best.run.id).metrics
+        metrics = open_test_set(best.run.id).metrics
         best.metrics |= {f"test/{name}": value for name, value in metrics.items()}
 
 

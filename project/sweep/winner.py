@@ -20,7 +20,7 @@ from project.config.check import Config, check
 from project.core.console import say
 from project.core.errors import TrainingError
 from project.core.statistics import Estimate, estimate, paired_difference
-from project.evaluate import evaluate
+from project.evaluate import open_test_set
 from project.sweep.search import Search, short
 from project.tracking.find import RunInfo, children
 from project.tracking.registry import Registration, register
@@ -121,7 +121,7 @@ def find_winner(search: Search, pool: Pool, top_k: int, num_seeds: int) -> Winne
         difference = paired_difference(*scores)
     run = Run(run_id)
     if f"test/{search.score_name}" not in run.mlflow_run.data.metrics:
-        evaluate(run_id)
+        open_test_set(run_id)
     registration = register(run, search.score_name, search.mode)
     settled = run.config().model_dump()
     settled["trainer"]["devices"] = "auto"

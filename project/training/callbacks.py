@@ -47,7 +47,7 @@ class History(Callback):
         run: Run in MLflow.
 
     Attributes:
-        values: Values per epoch by metric name; ``step`` is the number of optimiser steps so far.
+        values: Values per epoch by metric name; ``step`` is their step in MLflow.
     """
 
     def __init__(self, run: Run) -> None:
@@ -57,7 +57,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Appends the epoch's values."""
         metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if PER_EPOCH.match(k)}
-        for name, value in {"step": trainer.global_step, **metrics}.items():
+        for name, value in {"step": trainer.global_step - 1, **metrics}.items():
             self.values.setdefault(name, []).append(value)
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,20 +83,22 @@ class Pruning(Callback):
     """Calls ``should_stop(epoch, score)`` on rank 0 after every epoch; True stops all ranks.
 
     Args:
-        should_stop: Decides whether to stop.
+        should_stop: Function to call; None never stops.
         monitor: Name of the metric passed to it.
 
     Attributes:
         stopped_at: Epoch after which it stopped the run, counted from 1; None if it did not.
     """
 
-    def __init__(self, should_stop: ShouldStop, monitor: str) -> None:
+    def __init__(self, should_stop: ShouldStop | None, monitor: str) -> None:
         self.should_stop = should_stop
         self.monitor = monitor
         self.stopped_at: int | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The trainer still saves this epoch's checkpoint before it stops."""
+        if self.should_stop is None:
+            return
         epoch, is_over = trainer.current_epoch + 1, trainer.should_stop
         stop = False
         if trainer.is_global_zero:
@@ -153,14 +155,7 @@ class Progress(Callback):
             disable=not sys.stderr.isatty(),
         )
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, *arguments: Any, **options: Any) -> None:
         """Advances the bar."""
         if self._bar is not None:
             self._bar.update()
@@ -174,9 +169,7 @@ class Progress(Callback):
         epoch = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
         say(f"{epoch}  {metrics}  {values['train/samples_per_second'].item():,.0f} samples/s")
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *arguments: Any, **options: Any) -> None:
         """Closes the bar."""
         self._close()
 

@@ -1,4 +1,4 @@
-"""What a run is trained on: devices, precision, and the model placed for them."""
+"""Chooses devices and precision, and builds a model in the memory layout that suits them."""
 
 import os
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from project.models.base import Model
 
 @dataclass(frozen=True)
 class Devices:
-    """What a run is trained on.
+    """Devices of a run.
 
     Attributes:
         accelerator: ``cpu`` or ``gpu``.
-        count: processes, one a device.
+        count: Number of processes, one per device.
     """
 
     accelerator: str
@@ -28,7 +28,7 @@ class Devices:
 
     @property
     def torch_device(self) -> torch.device:
-        """The first of them."""
+        """The first device."""
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
     def __str__(self) -> str:
@@ -37,14 +37,14 @@ class Devices:
 
 
 def choose_devices(settings: TrainerSettings, batch_size: int = 1) -> Devices:
-    """Takes what the settings ask for.
+    """Chooses the devices of a run.
 
     Args:
-        settings: of the trainer.
-        batch_size: that ``auto`` must be able to share out in equal parts.
+        settings: Trainer settings of the config.
+        batch_size: Number of samples that the number of GPUs must divide if it is ``auto``.
 
     Raises:
-        UserError: it isn't there.
+        UserError: The machine lacks the devices.
     """
     num_gpus = torch.cuda.device_count()
     if settings.accelerator == "gpu" and num_gpus == 0:
@@ -66,10 +66,10 @@ def choose_devices(settings: TrainerSettings, batch_size: int = 1) -> Devices:
 
 
 def choose_precision(settings: TrainerSettings, model: nn.Module, devices: Devices) -> Any:
-    """``auto`` is bf16 autocast for convolutions where the hardware computes in bf16, else fp32.
+    """Training precision; ``auto`` is bf16 autocast for convolutions on hardware with bf16.
 
-    Fully connected networks are small enough that casting costs more than it gains, and a linear
-    regression shall find its weights to more than three digits.
+    Fully connected networks are too small to gain from it, and a linear regression needs more than
+    the three digits of bf16.
     """
     if settings.precision != "auto":
         return settings.precision
@@ -80,14 +80,14 @@ def choose_precision(settings: TrainerSettings, model: nn.Module, devices: Devic
     return "bf16-mixed" if has_bf16 and _has_convolutions(model) else "32-true"
 
 
-def _has_convolutions(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
-
-
 def make_model(config: Config, data: DataModule) -> Model:
-    """The model with its first weights, a function of the seed, in the layout that is fastest."""
+    """Builds the untrained model, with weights drawn from the seed, in the fastest layout."""
     torch.manual_seed(config.seed)
     model = build_model(config, data.spec)
     if _has_convolutions(model):
         model.to(memory_format=torch.channels_last)
     return model
+
+
+def _has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())

@@ -6,7 +6,6 @@ even if no loss falls, and writes a checkpoint to the working folder.
 
 import math
 import shlex
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from project.config.build import build_data
 from project.config.check import Config
+from project.config.names import data_name, name_of
 from project.core.arrays import Array
 from project.core.errors import TrainingError
 from project.core.signals import stoppable
 from project.figures.learning_rate import range_test
-from project.tracking.run import Run, data_name, name_of
+from project.tracking.run import Run
 from project.training.callbacks import EpochSeed
-from project.training.devices import choose_devices, choose_precision, make_model
+from project.training.devices import choose_devices, make_model
+from project.training.loop import make_trainer
 
 LOWEST, HIGHEST = 1e-6, 10.0
 NUM_STEPS = 140  # 20 per decade
@@ -62,20 +63,13 @@ class RaiseRate(Callback):
         self.losses: list[float] = []
         self._best = math.inf
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: Any, **options: Any) -> None:
         """Sets the rate of the step in every parameter group."""
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.rates[len(self.losses)] * group.get("lr_factor", 1.0)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, model: pl.LightningModule, outputs: Any, *arguments: Any
     ) -> None:
         """Records the loss."""
         loss = outputs["loss"].item()
@@ -118,7 +112,7 @@ def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
             run.log_figures([("learning_rate", figure)])
     command = ""
     if suggested is not None:
-        # Quoted for the shell that make starts, where a dollar is written twice, and the user's own.
+        # Quoted for the shell of make, in which a dollar is doubled, and for the user's own.
         words = shlex.join([*overrides, f"optimizer.lr={suggested:.2g}"])
         command = f"make train ARGS={shlex.quote(words.replace('$', '$$'))}"
     return RangeTest(run.id, rates, losses, smoothed, suggested, command)
@@ -130,22 +124,17 @@ def _train(config: Config) -> tuple[Array, Array]:
     data = build_data(config)
     model = make_model(config, data)
     test = RaiseRate()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning|torch")
-        pl.Trainer(
-            accelerator=devices.accelerator,
-            devices=1,
-            precision=choose_precision(config.trainer, model, devices),
-            max_steps=NUM_STEPS,
-            max_epochs=-1,
-            limit_val_batches=0,
-            callbacks=[EpochSeed(config.seed), test],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        ).fit(model, datamodule=data)
+    trainer = make_trainer(
+        config,
+        model,
+        devices,
+        [EpochSeed(config.seed), test],
+        max_steps=NUM_STEPS,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(model, datamodule=data)
     return test.rates[: len(test.losses)], np.array(test.losses)
 
 

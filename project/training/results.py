@@ -18,8 +18,8 @@ class FitResult:
         best_epoch: Best epoch, counted from 1; the earliest of several with equal scores.
         num_epochs: Number of epochs trained.
         metrics: Metrics on val at the best epoch, by name, such as ``loss``.
-        history: Values per epoch by metric name, such as ``val/loss``; ``step`` is the number of
-            optimiser steps so far.
+        history: Values per epoch by metric name, such as ``val/loss``; ``step`` is their step in
+            MLflow.
         seconds: Duration of the training in seconds; of a resumed run, only since it was resumed.
     """
 
@@ -41,15 +41,7 @@ class FitResult:
         mode: Literal["min", "max"],
         seconds: float,
     ) -> "FitResult":
-        """The result that follows from the history of a run.
-
-        Args:
-            run_id: MLflow run id.
-            history: Values per epoch, by metric name.
-            score_name: Metric on val that selects the best epoch.
-            mode: Whether the score is minimised or maximised.
-            seconds: Duration of the training in seconds.
-        """
+        """The result with the best epoch of a history."""
         scores = history[f"val/{score_name}"]
         score = max(scores) if mode == "max" else min(scores)
         best = scores.index(score)
@@ -70,5 +62,5 @@ class FitResult:
 
     @property
     def best_step(self) -> int:
-        """Number of optimiser steps up to the end of the best epoch."""
+        """Step in MLflow of the best epoch's metrics."""
         return int(self.history["step"][self.best_epoch - 1])

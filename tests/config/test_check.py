@@ -1,7 +1,6 @@
 """Configs: composition, checks, and the one line for a mistake."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,12 @@ import torch
 import yaml
 from conftest import command, configure
 
-from project.cli.command import run_command
+from project.cli.commands import COMMANDS
+from project.cli.main import call, main
 from project.config.build import build_data, build_model
 from project.config.check import Config, check
 from project.config.compose import CONF, compose
 from project.core.errors import UserError
-from project.train import main
 
 BAD = {
     "modle=cnn": "modle: unknown key: did you mean 'model'?",
@@ -148,15 +147,11 @@ def test_the_command_exits_with_2_and_writes_no_run(
     arguments: tuple[str, ...],
     message: str,
     own_store: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if "gpu" in message and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    monkeypatch.setattr(sys, "argv", ["project.train", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        run_command(main, "")
-    assert caught.value.code == 2
+    assert main(["train", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith(message)
     assert printed.err.count("\n") == 1
@@ -171,25 +166,24 @@ def test_a_store_that_can_not_be_written_is_one_line(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match=rf"^MLFLOW_TRACKING_URI: {uri}: can't be opened [^\n]*$"):
-        main(["trainer.max_epochs=1"])
+        call(COMMANDS["train"], ["trainer.max_epochs=1"])
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:
     uri = "http://127.0.0.1:9"
-    done = command("project.train", env={**os.environ, "MLFLOW_TRACKING_URI": uri})
+    done = command("project", "train", env={**os.environ, "MLFLOW_TRACKING_URI": uri})
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: MLFLOW_TRACKING_URI: {uri}: can't be opened")
     assert done.stderr.count("\n") == 1
 
 
 def test_help_lists_the_groups_without_importing_torch() -> None:
-    done = command("project.train", "--help")
+    done = command("project", "train", "--help")
     assert done.returncode == 0
     assert "resnet" in done.stdout
     assert "fashion_mnist" in done.stdout
     code = (
-        "import sys; sys.argv = ['train', '--help']; import runpy;"
-        "runpy.run_module('project.train', run_name='__main__');"
+        "import sys; from project.cli.main import main; main(['train', '--help']);"
         "heavy = {'torch', 'mlflow', 'hydra', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     assert command("timeit", "-n1", "-r1", code).returncode == 0

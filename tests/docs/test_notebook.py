@@ -57,7 +57,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_notebook_says_what_was_expected() -> None:
-    from project import train
+    from project.api import train
     from project.core.errors import UserError
 
     with pytest.raises(UserError, match=r"model\.dropot: unknown key: did you mean 'dropout'\?"):

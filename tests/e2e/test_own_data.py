@@ -9,7 +9,8 @@ from conftest import configure
 from data.own_data import write_classes
 from sklearn.datasets import load_breast_cancer
 
-from project import sweep, train
+from project import sweep
+from project.api import train
 from project.data.images import cache
 from project.evaluate import evaluate
 from project.reports.data import describe_data, show

@@ -61,7 +61,7 @@ def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "project.train", *arguments],
+            [sys.executable, "-m", "project", "train", *arguments],
             cwd=clone,
             env=environment,
             stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ from conftest import TINY
 
 from project.config.build import build_data
 from project.core.errors import UserError
-from project.evaluate import evaluate_robustness
+from project.evaluate import evaluate
 from project.reports.robustness import CORRUPTIONS, area_under, corrupt, measure_robustness
 from project.reports.run import load_best
 from project.tracking.find import find_run
@@ -62,7 +62,7 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
     train_run: Callable[..., FitResult],
 ) -> None:
     result = train_run(*TINY, "data.splits.seed=79")
-    found = evaluate_robustness(result.run_id)
+    found = evaluate(result.run_id, robustness=True)
     run = find_run(result.run_id)
     data = build_data(run.config())
     model = load_best(run, run.config(), data.spec)
@@ -93,4 +93,4 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
 
 def test_only_classifiers_of_images_can_be_measured(diabetes_run: FitResult) -> None:
     with pytest.raises(UserError, match=r"^robustness: true: .*is not an image classifier"):
-        evaluate_robustness(diabetes_run.run_id)
+        evaluate(diabetes_run.run_id, robustness=True)

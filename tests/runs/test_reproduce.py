@@ -66,7 +66,7 @@ class Clone:
         return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
     def train(self, *overrides: str) -> str:
-        done = self.run("project.train", *TINY, *overrides)
+        done = self.run("project", "train", *TINY, *overrides)
         assert done.returncode == 0, done.stderr
         return done.stdout.split("\nrun ")[1].split()[0]
 

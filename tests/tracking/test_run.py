@@ -206,7 +206,7 @@ def test_nothing_is_written_into_the_working_folder(tmp_path: Path) -> None:
     before = {p for p in clone.rglob("*") if "__pycache__" not in p.parts}
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(
-        [sys.executable, "-m", "project.train", *TINY],
+        [sys.executable, "-m", "project", "train", *TINY],
         cwd=clone,
         env=environment,
         check=True,
@@ -267,7 +267,7 @@ def test_system_metrics_are_there_even_for_a_short_run(digits_run: FitResult) ->
 def test_a_deleted_experiment_is_brought_back(own_store: Path) -> None:
     client, experiment_id = open_store()
     client.delete_experiment(experiment_id)
-    assert command("project.evaluate", "run=last").returncode == 2  # opens the store anew
+    assert command("project", "evaluate", "run=last").returncode == 2  # opens the store anew
     assert MlflowClient(tracking_uri()).get_experiment(experiment_id).lifecycle_stage == "active"
 
 

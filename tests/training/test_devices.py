@@ -73,7 +73,7 @@ def test_the_weights_of_both_are_equal(pair: tuple[FitResult, FitResult]) -> Non
 def test_a_dead_process_ends_the_run_as_failed() -> None:
     arguments = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=500")
     with subprocess.Popen(
-        [sys.executable, "-m", "project.train", *TINY[:1], *arguments],
+        [sys.executable, "-m", "project", "train", *TINY[:1], *arguments],
         cwd=project.ROOT,
         stderr=subprocess.PIPE,
         text=True,

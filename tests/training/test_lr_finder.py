@@ -8,12 +8,14 @@ from conftest import configure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import project
+from project.cli.commands import COMMANDS
+from project.cli.main import call, main
 from project.core.errors import TrainingError, UserError
 from project.figures.learning_rate import range_test
 from project.tracking.find import find_run
 from project.tracking.run import Run
 from project.train import train
-from project.training.lr_finder import SIGMA, RangeTest, find_lr, main, smooth, suggest
+from project.training.lr_finder import SIGMA, RangeTest, find_lr, smooth, suggest
 
 SETTINGS = ("model.width=8", "data.limit_train=640", "augment=none")
 
@@ -96,7 +98,7 @@ def test_the_figure_is_whole() -> None:
 
 
 def test_the_command_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["data=diabetes", "seed=3"])
+    assert main(["find-lr", "data=diabetes", "seed=3"]) == 0
     printed = capsys.readouterr().out
     rate = printed.split("suggested: optimizer.lr=")[1].split()[0]
     line = f"make train ARGS='data=diabetes seed=3 optimizer.lr={rate}'"
@@ -106,10 +108,10 @@ def test_the_command_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_loss_that_is_never_finite_is_one_line(own_store: Path) -> None:
     with pytest.raises(TrainingError, match=r"^train/loss is inf at step 1: expected a finite"):
-        main(["data=diabetes", "penalty=l2", "penalty.l2=1e38", "model=mlp"])
+        find_lr(configure("data=diabetes", "penalty=l2", "penalty.l2=1e38", "model=mlp"))
     assert not (own_store / "mlflow.db").exists()  # no run was opened
 
 
 def test_a_mistake_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^model\.dropout: 2: expected less than 1$"):
-        main(["model.dropout=2"])
+        call(COMMANDS["find-lr"], ["model.dropout=2"])

@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from torch import Tensor
 
 import project
-from project.cli.command import run_command
+from project.cli.commands import COMMANDS
+from project.cli.main import call, main
 from project.core.errors import TrainingError, UserError
 from project.core.signals import Stopped
 from project.data.digits import digits
@@ -26,7 +27,7 @@ from project.models.tasks import Classifier
 from project.tracking.find import find_run
 from project.tracking.run import Run
 from project.tracking.store import open_store
-from project.train import main, train
+from project.train import train
 from project.training.results import FitResult
 
 # Everything that has a state: average weights, patience, schedule, augmentation, dropout.
@@ -47,7 +48,7 @@ def interrupt(signum: int, after: str, *overrides: str) -> tuple[int, str]:
     """Starts a training, sends it a signal when it prints a line; its exit code and run id."""
     before = {p.name for p in checkpoints()}
     with subprocess.Popen(
-        [sys.executable, "-m", "project.train", *overrides],
+        [sys.executable, "-m", "project", "train", *overrides],
         cwd=project.ROOT,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -100,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
     if status == "KILLED":
         assert len(run.history("val/loss")[0]) >= 4  # flushed before it ended
         assert run.mlflow_run.data.tags["failure"].startswith("Stopped: ")
-    main([f"resume={run_id}"])
+    assert main(["train", f"resume={run_id}"]) == 0
     assert run_id in capsys.readouterr().out
     finished = run.mlflow_run
     assert finished.info.status == "FINISHED"
@@ -135,7 +136,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_one_line(
     overrides: tuple[str, ...], own_store: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "project.train", "trainer.max_epochs=200", *overrides],
+        [sys.executable, "-m", "project", "train", "trainer.max_epochs=200", *overrides],
         cwd=project.ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -265,13 +266,10 @@ def test_a_loss_that_is_nan_says_at_which_step_and_keeps_the_last_good_checkpoin
 
 
 def test_a_loss_that_diverges_is_a_failed_run_and_exit_code_1(
-    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("data=diabetes", "optimizer.lr=1e30", "trainer.max_epochs=5")
-    monkeypatch.setattr("sys.argv", ["project.train", *arguments])
-    with pytest.raises(SystemExit) as exited:
-        run_command(main, "")
-    assert exited.value.code == 1
+    assert main(["train", *arguments]) == 1
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line.startswith("error: train/loss is ")
     assert find_run("last").mlflow_run.info.status == "FAILED"
@@ -290,7 +288,7 @@ def test_early_stopping_ends_the_run_and_resuming_it_trains_no_further(own_store
 
 def test_a_finished_run_is_not_resumed(digits_run: FitResult) -> None:
     with pytest.raises(UserError, match=r"^resume: \w+: it is FINISHED: expected"):
-        main([f"resume={digits_run.run_id}"])
+        call(COMMANDS["train"], [f"resume={digits_run.run_id}"])
 
 
 def test_a_run_that_is_being_trained_is_not_resumed(digits_run: FitResult) -> None:
@@ -303,7 +301,7 @@ def test_a_run_that_is_being_trained_is_not_resumed(digits_run: FitResult) -> No
 def test_a_resumed_run_keeps_its_config(change: str, interrupted: Run) -> None:
     key = change.partition("=")[0]
     with pytest.raises(UserError, match=rf"^{key}[\w.]*: .*expected .*, the value of the res"):
-        main([f"resume={interrupted.id}", change])
+        call(COMMANDS["train"], [f"resume={interrupted.id}", change])
     assert interrupted.mlflow_run.info.status == "KILLED"
 
 
@@ -318,7 +316,7 @@ def test_a_run_whose_data_have_changed_is_not_resumed(
     monkeypatch.setattr("project.data.digits.digits", changed)
     changed.__module__ = "project.data.digits"
     with pytest.raises(UserError, match=r"^run: \w+: its data have changed"):
-        main([f"resume={interrupted.id}"])
+        call(COMMANDS["train"], [f"resume={interrupted.id}"])
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from project.data.module import DataModule
 from project.data.ratios import Splits
 from project.data.source import Rows
 from project.data.splits import cut
-from project.evaluate import evaluate_robustness
+from project.evaluate import evaluate
 from project.serving.export import export
 from project.train import train
 
@@ -239,7 +239,7 @@ def test_what_a_run_leaves_behind_is_the_same_for_a_large_folder(
     in_file = train(config)
     assert in_file.metrics == in_memory.metrics
     if model == "cnn":
-        found, expected = (evaluate_robustness(run.run_id) for run in (in_file, in_memory))
+        found, expected = (evaluate(run.run_id, robustness=True) for run in (in_file, in_memory))
         assert found.curves == expected.curves
     found, expected = (
         export(run.run_id, "pt2", str(tmp_path / run.run_id)) for run in (in_file, in_memory)
