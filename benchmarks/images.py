@@ -106,7 +106,7 @@ def later_epochs(folder: Path) -> dict[str, float]:
 
 
 def predictions(folder: Path) -> dict[str, float]:
-    """Images a second of the bare network, of the scorer on pixels, and of a whole folder.
+    """Images a second of the bare network, of the saved model on pixels, and of a whole folder.
 
     The network is a ResNet of the project, and the files are JPEGs of its size.
     """
@@ -118,7 +118,7 @@ def predictions(folder: Path) -> dict[str, float]:
     from project.models.contract import Predictor
     from project.reports.run import load_best
     from project.serving.files import predict
-    from project.serving.predictor import BATCH, load_scorer
+    from project.serving.predictor import BATCH, load_model
     from project.tracking.find import find_run
     from project.train import train
 
@@ -135,7 +135,7 @@ def predictions(folder: Path) -> dict[str, float]:
         data = build_data(config)
         network = Predictor(load_best(run, config, data.spec)).eval()
         pixels = data.read().inputs[:]
-    scorer = load_scorer(run.id)
+    saved = load_model(run.id)
 
     @torch.inference_mode()
     def bare() -> None:
@@ -147,7 +147,7 @@ def predictions(folder: Path) -> dict[str, float]:
 
     found = {}
     calls: dict[str, Callable[[], Any]] = {
-        "bare": bare, "pixels": lambda: scorer.predict(pixels), "folder": whole,
+        "bare": bare, "pixels": lambda: saved.predict(pixels), "folder": whole,
     }  # fmt: skip
     for name, call in calls.items():
         if name != "folder":

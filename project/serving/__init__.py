@@ -1,1 +1,1 @@
-"""Saved models in use: predictions from files, a server, exports."""
+"""Use of saved models: predictions for files, a server, exports."""

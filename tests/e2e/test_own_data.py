@@ -15,8 +15,8 @@ from project.data.images import cache
 from project.evaluate import evaluate
 from project.reports.data import describe_data, show
 from project.runs.list import main as list_runs
-from project.serving import files as predict
 from project.serving.export import export
+from project.serving.files import predict
 
 THEMES = [
     path
@@ -50,7 +50,7 @@ def use_all(
     assert evaluate(result.run_id).num_openings == 1
     winner = sweep(*overrides, "trainer.max_epochs=2", *SWEPT)  # type: ignore[operator]
     name = f"models:/{winner.registration.name}@champion"
-    answers: pd.DataFrame = predict(name, inputs)  # type: ignore[operator]
+    answers = predict(name, inputs).table
     exported = export(name, "onnx", str(folder / "export"))
     assert "opened 2 times" in (exported.folder / "card.md").read_text()
     list_runs([])

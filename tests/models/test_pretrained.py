@@ -173,7 +173,7 @@ def test_a_trained_model_needs_the_cache_no_more(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     Image.new("L", (20, 20)).save(tmp_path / "a.png")
     assert evaluate(result.run_id).num_samples > 0
-    assert len(predict(result.run_id, str(tmp_path / "a.png"))) == 1
+    assert predict(result.run_id, str(tmp_path / "a.png")).num_rows == 1
 
 
 @pytest.mark.parametrize("kind", ["page", "part", "empty", "other"])

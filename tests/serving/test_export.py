@@ -11,33 +11,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import TINY, configure
+from conftest import TINY
 from scipy.stats import binomtest
-from sklearn.datasets import load_wine
 
+from project.cli.commands import COMMANDS
+from project.cli.main import call, main
 from project.config.build import build_data
 from project.core.errors import TrainingError, UserError
 from project.evaluate import evaluate
 from project.models.contract import Predictor
 from project.reports.run import load_best
 from project.serving import export as module
-from project.serving.export import export, main
+from project.serving.export import export
 from project.tracking.find import find_run
 from project.tracking.registry import register
-from project.train import train
 from project.training.results import FitResult
-
-
-@pytest.fixture(scope="module")
-def wine_run(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
-    wine = load_wine(as_frame=True)
-    frame = wine.frame.assign(target=wine.target_names[wine.target])
-    frame["tone"] = np.where(frame["hue"] > 1, "high", "low")
-    frame.loc[::9, ["alcohol", "tone"]] = None
-    file = tmp_path_factory.mktemp("wine") / "wine.csv"
-    frame.to_csv(file, index=False)
-    overrides = ("data=table", f"data.file={file}", "data.target=target", "trainer.max_epochs=3")
-    return train(configure(*overrides))
 
 
 def answers_of(run_id: str, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +48,9 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", [*RUNS, "rows"])
 def test_onnx_gives_the_same_without_this_project(
-    kind: str, train_run: Callable[..., FitResult], wine_run: FitResult, tmp_path: Path
+    kind: str, train_run: Callable[..., FitResult], table_run: FitResult, tmp_path: Path
 ) -> None:
-    run_id = wine_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
+    run_id = table_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "onnx", str(tmp_path / "out"))
     assert sorted(file.suffix for file in (tmp_path / "out").iterdir()) == [".json", ".md", ".onnx"]
     session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
@@ -89,9 +77,9 @@ assert not {"project", "lightning", "torchvision", "mlflow"} & set(sys.modules)
 
 @pytest.mark.parametrize("kind", ["images", "rows"])
 def test_pt2_gives_the_same_in_a_process_that_has_torch_alone(
-    kind: str, train_run: Callable[..., FitResult], wine_run: FitResult, tmp_path: Path
+    kind: str, train_run: Callable[..., FitResult], table_run: FitResult, tmp_path: Path
 ) -> None:
-    run_id = wine_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
+    run_id = table_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "pt2", str(tmp_path / "out"))
     for name, array in zip(("inputs", "expected"), answers_of(run_id), strict=True):
         np.save(tmp_path / f"{name}.npy", array)
@@ -148,16 +136,16 @@ def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Fit
     }
 
 
-def test_the_card_s_code_runs(wine_run: FitResult, tmp_path: Path) -> None:
-    folder = export(wine_run.run_id, "onnx", str(tmp_path)).folder
+def test_the_card_s_code_runs(table_run: FitResult, tmp_path: Path) -> None:
+    folder = export(table_run.run_id, "onnx", str(tmp_path)).folder
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "card.md").read_text(), re.S)
-    inputs, expected = answers_of(wine_run.run_id)
+    inputs, expected = answers_of(table_run.run_id)
     names: dict[str, object] = {"onnxruntime": onnxruntime, "inputs": inputs}
     exec(code.replace('"wine-mlp', f'"{folder}/wine-mlp'), names)
     np.testing.assert_allclose(names["predictions"], expected, atol=1e-4)  # type: ignore[arg-type]
     contract = json.loads((folder / "contract.json").read_text())
     assert contract["columns"][-1] == {
-        "name": "tone", "categories": ["", "high", "low"], "fill": 0.0, "is_flagged": False,
+        "name": "shade", "categories": ["", "high", "low"], "fill": 0.0, "is_flagged": False,
     }  # fmt: skip
 
 
@@ -203,16 +191,34 @@ def test_a_registered_name_is_exported(digits_run: FitResult, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "run: missing: expected run=<run id>"),
+        ([], "run: missing: expected a value"),
         (["run=none"], "run: none: there is no such run"),
         (["run=models:/none@champion"], "run: models:/none@champion: there is no such model"),
-        (["run=last", "format=tflite"], "format: tflite: expected one of onnx, pt2"),
-        (["run=last", "fromat=onnx"], "fromat=onnx: unknown key: did you mean 'format'?"),
+        (["run=last", "format=tflite"], "format: 'tflite': expected 'onnx' or 'pt2'"),
+        (["run=last", "fromat=onnx"], "fromat: unknown key: did you mean 'format'?"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
-    arguments: list[str], message: str, digits_run: FitResult
-) -> None:
+def test_a_mistake_is_one_line(arguments: list[str], message: str, digits_run: FitResult) -> None:
     with pytest.raises(UserError) as caught:
-        main(arguments)
+        call(COMMANDS["export"], arguments)
     assert str(caught.value).startswith(message)
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"^format: onnx: onnxscript is missing: expected pip ins"):
+        export("last", "onnx")
+
+
+def test_the_command_prints_the_files_and_the_difference(
+    digits_run: FitResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", f"run={digits_run.run_id}", "format=pt2", f"output={tmp_path}"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert f"{tmp_path}/digits-cnn.pt2\n" in printed
+    assert f"{tmp_path}/card.md\n" in printed
+    assert main([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["folder"] == str(tmp_path)
+    assert 0 <= record["difference"] <= 1e-4
