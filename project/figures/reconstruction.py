@@ -1,4 +1,4 @@
-"""Figure of an autoencoder: pictures and what became of them."""
+"""Figure of an autoencoder: images and their reconstructions."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,20 +8,17 @@ from project.figures.style import grid, show_image
 
 
 def reconstructions(images: Array, reconstructed: Array) -> Figure:
-    """Shows pictures above their reconstructions, with the mean squared error of each.
+    """Shows images above their reconstructions, with the mean squared error of each.
 
     Args:
-        images: (N, H, W, C) uint8.
-        reconstructed: (N, H, W, C) in [0, 1].
+        images: Images (N, H, W, C) uint8.
+        reconstructed: Reconstructions (N, H, W, C) in [0, 1].
     """
-    num_images = len(images)
-    figure, cells = grid(2 * num_images, num_images)
-    for column in range(num_images):
-        above, below = cells[column], cells[num_images + column]
-        show_image(above, images[column])
-        error = np.mean((images[column] / 255 - reconstructed[column]) ** 2)
-        show_image(below, reconstructed[column], f"MSE {error:.4f}")
-        if column == 0:
-            above.set_ylabel("original", fontsize=8)
-            below.set_ylabel("reconstructed", fontsize=8)
+    figure, cells = grid(2 * len(images), len(images))
+    for column, (image, copy) in enumerate(zip(images, reconstructed, strict=True)):
+        show_image(cells[column], image)
+        error = np.mean((image / 255 - copy) ** 2)
+        show_image(cells[len(images) + column], copy, f"MSE {error:.4f}")
+    cells[0].set_ylabel("original", fontsize=8)
+    cells[len(images)].set_ylabel("reconstructed", fontsize=8)
     return figure

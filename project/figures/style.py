@@ -1,4 +1,4 @@
-"""What all figures share."""
+"""Colours, fonts and building blocks of all figures."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,53 +11,49 @@ from matplotlib.font_manager import get_font_names
 
 from project.core.arrays import Array
 
-TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: told apart by the colour-blind
+TRAIN, VAL, MARK = "#0072b2", "#d55e00", "#555555"  # Okabe and Ito: safe for colour-blind readers
 
-# The same palette, for as many variants as a figure can hold.
+# The same palette, extended for as many variants as one figure can hold.
 COLOURS = (TRAIN, VAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", MARK, "#882255", "#999933")
 
-# Fonts for what Matplotlib's own can't write, such as Chinese, Japanese and Korean names.
-MORE_FONTS = (
+# Fonts with the Chinese, Japanese and Korean letters that Matplotlib's default font lacks.
+CJK_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
     *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
 )
-_installed = set(get_font_names())
-rcParams["font.family"] += [name for name in MORE_FONTS if name in _installed]
+rcParams["font.family"] += sorted({*CJK_FONTS} & {*get_font_names()}, key=CJK_FONTS.index)
 warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
 
 
 def as_label(text: str, length: int = 24) -> str:
-    """A name of the user's as it is drawn: not too long, and not taken for a formula.
+    """A user's name as a label: shortened, on one line, and not parsed as a formula.
 
     Args:
-        text: the name.
-        length: letters that there is space for.
+        text: Name of a class, column or variant.
+        length: Maximum number of letters.
     """
     short = text if len(text) <= length else f"{text[: length - 1]}…"
     return " ".join(short.split()).replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, which needs no display and is laid out by itself."""
+    """An empty figure of a size in inches, with automatic layout; it needs no display."""
     with rc_context({"font.size": 10}):
         return Figure(figsize=(width, height), layout="constrained")
 
 
 def clean(axes: Axes) -> None:
-    """A quiet frame and grid."""
+    """Removes the upper and right border and adds a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
 
 
 def show_image(axes: Axes, image: Array, title: str = "", colour: str = "black") -> None:
-    """Draws (H, W, C) of uint8, or of numbers in [0, 1], without ticks."""
+    """Draws an image (H, W, C), uint8 or in [0, 1], without ticks and border."""
     is_grey = image.shape[2] == 1
     top = 255 if image.dtype == np.uint8 else 1
-    axes.imshow(
-        image[..., 0] if is_grey else image, cmap="gray" if is_grey else None, vmin=0, vmax=top
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.imshow(image[..., 0] if is_grey else image, cmap="gray", vmin=0, vmax=top)
+    axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title, fontsize=8, color=colour)
@@ -135,15 +131,15 @@ def band(
 
 
 def legend_above(figure: Figure, axes: Axes, most: int = 5) -> None:
-    """A legend of all panels above them, in as many columns as there is space for.
+    """Adds one legend for all panels above them.
 
     Args:
-        figure: of the panels.
-        axes: the panel whose lines are named.
-        most: columns.
+        figure: Figure with the panels.
+        axes: Panel whose lines are listed.
+        most: Maximum number of columns; long names get fewer.
     """
     handles, labels = axes.get_legend_handles_labels()
     longest = max(map(len, labels), default=1)
-    fitting = int(figure.get_figwidth() / (0.5 + 0.085 * longest))  # inches of the line, a letter
+    fitting = int(figure.get_figwidth() / (0.5 + 0.085 * longest))  # 0.5 inch for a line sample
     columns = max(1, min(most, len(labels), fitting))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
