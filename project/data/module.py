@@ -4,6 +4,7 @@ import copy
 import hashlib
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from project.core.arrays import Indices
 from project.core.errors import UserError
 from project.core.types import Column, Count, NonNegativeInt
 from project.data.augment import Augment
+from project.data.images.similar import hash_small
 from project.data.ratios import SPLITS, Splits
 from project.data.samples import Batch, Samples, describe, measure, select_inputs
 from project.data.sampling import Batches
@@ -78,6 +80,9 @@ class DataModule(pl.LightningDataModule):
             name: fingerprint(source, hashes, getattr(self.split, name)) for name in SPLITS
         }
         self.skipped = source.skipped
+        # What a report needs of all samples, without the inputs of the test split.
+        self.about = replace(source, inputs=source.inputs[:0], hashes=None)
+        self.hashes, self.image_hashes = hashes, hash_small(source.inputs)
         self.columns: tuple[Column, ...] = ()
         if source.columns:
             rows = source.inputs[self.split.train]

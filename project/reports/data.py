@@ -20,8 +20,7 @@ from project.core.console import stdout
 from project.data.images.similar import MIN_SIZE, find_near, hash_images
 from project.data.module import DataModule
 from project.data.ratios import SPLITS
-from project.data.source import Source
-from project.data.splits import describe_duplicates, hash_samples
+from project.data.splits import describe_duplicates
 from project.data.tables.columns import describe_values
 from project.figures import data as drawing
 from project.figures.training import augmentation_sheet
@@ -104,14 +103,14 @@ def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) ->
         name: Name of the data set.
         max_hashed: Number of images up to which near-duplicates are searched for.
     """
-    source, spec = data.read(), data.spec
+    source, spec = data.about, data.spec
     split = {name: getattr(data.split, name) for name in SPLITS}
     counts = [
         np.bincount(source.targets[part], minlength=len(spec.classes))
         for part in split.values()
         if spec.classes
     ]
-    near, pairs = _find_near(source, data, max_hashed)
+    near, pairs = _find_near(data, max_hashed)
     sizes = {}
     if source.sizes is not None:
         quantiles = np.percentile(source.sizes, [0, 50, 100], axis=0).round().astype(int)
@@ -140,13 +139,13 @@ def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) ->
     )
 
 
-def _find_near(
-    source: Source, data: DataModule, max_hashed: int
-) -> tuple[dict[str, int] | None, list[list[str]]]:
-    spec = data.spec
+def _find_near(data: DataModule, max_hashed: int) -> tuple[dict[str, int] | None, list[list[str]]]:
+    spec, source = data.spec, data.about
     if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > max_hashed:
         return None, []
-    hashes, pixels = hash_images(source.inputs), hash_samples(source)
+    hashes, pixels = data.image_hashes, data.hashes
+    if hashes is None:  # too many to hash them in every run
+        hashes = hash_images(data.read().inputs)
     counts, names = {}, list[list[str]]()
     for pair in data.duplicates:
         first, second = (getattr(data.split, name) for name in pair.split("_"))

@@ -12,6 +12,7 @@ from project.config.check import Config
 from project.config.names import data_name
 from project.core.arrays import Array
 from project.core.types import Spec
+from project.data.images.similar import MAX_HASHED
 from project.data.module import DataModule
 from project.data.samples import Batch
 from project.figures import classification, reconstruction, regression, training
@@ -26,7 +27,6 @@ from project.training.results import FitResult
 
 NUM_SHOWN = 8
 NUM_REBUILT = 10
-MAX_HASHED = 10_000  # images up to which a run looks for near-duplicates: some tenths of a second
 
 
 def log_best(run: Run, result: FitResult) -> None:
@@ -39,16 +39,7 @@ def log_best(run: Run, result: FitResult) -> None:
 def report(
     run: Run, config: Config, data: DataModule, model: Model, devices: Devices, result: FitResult
 ) -> None:
-    """Logs the model of the best epoch, its figures and a summary of the data.
-
-    Args:
-        run: Run in MLflow.
-        config: Config of the run.
-        data: Data of the run.
-        model: Model of the run; gets the weights of the best epoch.
-        devices: Devices of the run.
-        result: Result of the training.
-    """
+    """Gives the model its best weights; logs it, its figures and a report on the data."""
     load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(model, data, predictions, result))

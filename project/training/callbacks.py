@@ -96,15 +96,11 @@ class Pruning(Callback):
         self.stopped_at: int | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The trainer still saves this epoch's checkpoint before it stops."""
-        if self.should_stop is None:
-            return
-        epoch, is_over = trainer.current_epoch + 1, trainer.should_stop
-        stop = False
-        if trainer.is_global_zero:
+        """Decides; the trainer still saves this epoch's checkpoint before it stops."""
+        epoch, is_over, stop = trainer.current_epoch + 1, trainer.should_stop, False
+        if self.should_stop is not None and trainer.is_global_zero:
             stop = self.should_stop(epoch, trainer.callback_metrics[self.monitor].item())
-        stop = trainer.strategy.broadcast(stop)
-        if stop and not is_over and epoch != trainer.max_epochs:
+        if trainer.strategy.broadcast(stop) and not is_over and epoch != trainer.max_epochs:
             trainer.should_stop = True
             self.stopped_at = epoch
 
@@ -142,7 +138,7 @@ class Progress(Callback):
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
-        self._bar: tqdm[None] | None = None
+        self._bar = tqdm(disable=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens the bar."""
@@ -157,12 +153,11 @@ class Progress(Callback):
 
     def on_train_batch_end(self, *arguments: Any, **options: Any) -> None:
         """Advances the bar."""
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Closes the bar and prints the line."""
-        self._close()
+        self._bar.close()
         values = trainer.callback_metrics
         names = dict.fromkeys(("train/loss_epoch", "val/loss", self.monitor))
         metrics = "  ".join(f"{name} {values[name].item():.4f}" for name in names)
@@ -171,8 +166,4 @@ class Progress(Callback):
 
     def on_exception(self, *arguments: Any, **options: Any) -> None:
         """Closes the bar."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
