@@ -1,111 +1,97 @@
-"""Searches for the best settings with Optuna and tracks every trial in MLflow.
+"""The command sweep: a search on workers, its report and its winner."""
 
-Usage: python -m project.sweep [GROUP=OPTION ...] [KEY=VALUE ...]
+import math
 
-  python -m project.sweep model=cnn data=digits sweep.trials=20
-  python -m project.sweep data=fashion_mnist search.optimizer.lr.high=0.03 trainer.max_epochs=3
-  python -m project.sweep +search.data.batch_size.choices=[64,128] '~search.model.dropout'
+from rich.box import SIMPLE
+from rich.table import Table
 
-The same command goes on with a study that was interrupted; on another machine it joins the study,
-if sweep.storage=postgresql://... is an address that both reach.
-
-Keys: sweep.{trials,timeout,workers,devices_per_trial,sampler,pruner,study,storage,top_k,seeds}, the
-tree search, and all of `python -m project.train`.
-"""
-
-import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from project.cli.command import run_command
-from project.core.errors import UserError
+from project.core.console import say, stdout
 from project.core.signals import stoppable
-from project.workers.preload import start_importing
+from project.sweep.plan import SweepPlan
+from project.sweep.report import log_trials, log_winner
+from project.sweep.search import short
+from project.sweep.setup import open_search
+from project.sweep.winner import Winner, close_abandoned_runs, find_winner
+from project.tracking.children import opened
+from project.workers.capacity import choose_workers
+from project.workers.pool import Pool
 
-if TYPE_CHECKING:
-    from project.config.check import Config
-    from project.sweep.search import SweepSettings
-    from project.sweep.winner import Winner
+DAY = 24 * 3600  # seconds
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Searches by the arguments of a command line and prints the winner."""
-    sweep(*arguments)
+def sweep(plan: SweepPlan) -> Winner:
+    """Search for the best settings with Optuna and track every trial in MLflow.
 
+    The same command resumes an interrupted study; on another machine it joins the study, if both
+    reach ``sweep.storage=postgresql://...``.
 
-def sweep(*overrides: str) -> "Winner":
-    """Searches by overrides such as ``sweep.trials=20``, prints the winner and gives it.
+    Args:
+        plan: Sweep to run.
 
     Raises:
-        UserError: something doesn't fit; nothing was written.
+        UserError: Plan, data and machine don't fit together; nothing was written.
+        TrainingError: No trial could be completed.
     """
-    start_importing()  # beside the imports of this process
-    from project.core.console import say
-    from project.sweep.report import log_trials
-    from project.sweep.search import open_search
-    from project.sweep.winner import (
-        close_abandoned_runs,
-        find_winner,
-        log_winner,
-        show,
-        train_command,
-    )
-    from project.tracking.children import opened
-    from project.workers.capacity import choose_workers
-    from project.workers.pool import Pool
-
+    settings = plan.settings
     with stoppable():
-        config, settings, tree = _read(overrides)
         num_workers, devices = choose_workers(
-            settings.workers, config.trainer, settings.devices_per_trial
+            settings.workers, plan.config.trainer, settings.devices_per_trial
         )
-        search = open_search(config, settings, tree, devices)
+        search = open_search(plan, devices)
         with opened(search.parent):
             search.release_orphans()
             close_abandoned_runs(search)
             left = max(0, search.study.num_trials - len(search.finished()))
             num_workers = max(1, min(num_workers, max(left, settings.top_k * settings.seeds)))
             say(
-                f"study {search.study.name}: {left} of {search.study.num_trials} trials to do, "
-                f"{num_workers} workers with {devices} each"
+                f"study {search.study.name}: {left} of {search.study.num_trials} trials left, "
+                f"{num_workers} workers on {devices} each"
             )
             with Pool(num_workers, devices) as pool:
                 search.run(pool, settings.timeout)
-                # One process does what follows; another that waits here finds it done.
-                with search.study.lock("winner", timeout=24 * 3600):
+                # One process retrains and evaluates; others wait here and find its results.
+                with search.study.lock("winner", timeout=DAY):
                     log_trials(search)
-                    winner = find_winner(search, pool, settings.top_k, settings.seeds)
-                    values = search.space.values(winner.settings[0].trial.params)
-                    command = train_command(list(overrides), winner.config, values)
-                    log_winner(search, winner, command)
-        show(search, winner, command)
+                    winner = find_winner(search, pool, plan)
+                    log_winner(search, winner)
     return winner
 
 
-def _read(overrides: Sequence[str]) -> tuple["Config", "SweepSettings", dict[str, Any]]:
-    """The config, how it is searched, and the tree of what is."""
-    from project.config.check import check
-    from project.config.compose import CONF, compose
-    from project.config.schema import validate
-    from project.sweep.search import SweepSettings
-
-    node = compose("sweep", overrides)
-    model = str(node["model"].get("_target_", "")).rpartition(".")[2].lower()
-    has_own = (CONF / "search" / f"{model}.yaml").exists()
-    if has_own and not any(line.startswith("search=") for line in overrides):
-        node = compose("sweep", [f"search={model}", *overrides])
-    settings = validate("sweep", SweepSettings, node.pop("sweep"))
-    tree = node.pop("search")
-    config = check(node)
-    # The default space serves every model, those without dropout too.
-    if "dropout" not in config.model and not any("search.model" in line for line in overrides):
-        tree.get("model", {}).pop("dropout", None)
-    if settings.study is not None and not re.fullmatch(r"[\w.-]{1,100}", settings.study):
-        raise UserError(
-            f"sweep.study: {settings.study}: expected letters, digits, '-', '_' and '.'"
+def show(winner: Winner) -> None:
+    """Prints the best settings, the verdict and what to do next."""
+    table = Table(
+        title=f"val/{winner.score_name} of the best settings of study {winner.study}",
+        title_justify="left",
+        box=SIMPLE,
+    )
+    for name in ("trial", "search", "fresh seeds", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    for trial in winner.trials:
+        result = winner.estimate(trial)
+        has_interval = not math.isnan(result.low)
+        values = winner.values[trial.number]
+        table.add_row(
+            str(trial.number),
+            f"{trial.value:.4f}",
+            f"{result.mean:.4f}" if winner.scores(trial) else "",
+            f"{result.low:.4f} to {result.high:.4f}" if has_interval else "",
+            "\n".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in values.items()),
         )
-    return config, settings, tree
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)
+    console = stdout()
+    console.print(table)
+    print(winner.verdict)
+    name = f"test/{winner.score_name}"
+    if (score := winner.test_metrics.get(name)) is not None:
+        interval = ""
+        if (low := winner.test_metrics.get(f"{name}_low")) is not None:
+            high = winner.test_metrics[f"{name}_high"]
+            interval = f" (95 % Wilson interval {low:.4f} to {high:.4f})"
+        print(f"{name} {score:.4f}{interval}, best run {winner.run_id}")
+    registered = winner.registration
+    print(
+        f"registered as {registered.name} version {registered.version}, "
+        f"{registered.alias}: {registered.reason}\n\n"
+        f"  {winner.command}\n"
+        f"  make ui    shows run {winner.parent_id}"
+    )

@@ -1,39 +1,37 @@
-"""Serves Optuna Dashboard on this machine alone.
+"""The command dashboard: Optuna Dashboard on this machine alone."""
 
-Usage: python -m project.sweep.dashboard [storage=postgresql://...] [port=8080]
-"""
-
-from collections.abc import Sequence
 from contextlib import suppress
 
-from project.cli.command import parse_port, run_command
 from project.core.errors import UserError
+from project.core.ports import check_port_free
 from project.core.signals import Stopped, stoppable
+from project.core.types import Port
+from project.sweep.storage import default_storage, open_storage
+
+try:
+    from optuna_dashboard import run_server
+except ImportError:
+    run_server = None
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Runs the server until Ctrl-C."""
-    from project.sweep.study import default_storage, open_storage
+def dashboard(storage: str | None = None, port: Port = 8080) -> None:
+    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C.
 
-    url, port = default_storage(), 8080
-    for argument in arguments:
-        if argument.startswith("storage="):
-            url = argument.removeprefix("storage=")
-        else:
-            port = parse_port(argument)
-    try:
-        from optuna_dashboard import run_server
-    except ImportError:
+    Args:
+        storage: Address of Optuna's storage; the SQLite file beside the runs by default.
+        port: Port of 127.0.0.1.
+
+    Raises:
+        UserError: The storage can't be opened, the port is taken or the dashboard is missing.
+    """
+    if run_server is None:
         raise UserError(
-            'optuna_dashboard is missing: expected `.venv/bin/pip install -e ".[dashboard]"` before'
-        ) from None
-    storage = open_storage(url)
+            'optuna_dashboard is missing: run `.venv/bin/pip install -e ".[dashboard]"` first'
+        )
+    check_port_free(port)
+    opened = open_storage(storage or default_storage())
     print(
         f"open this address (Ctrl-C ends it):\n\n  http://127.0.0.1:{port}/dashboard\n", flush=True
     )
     with stoppable(), suppress(Stopped):
-        run_server(storage, host="127.0.0.1", port=port)
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)
+        run_server(opened, host="127.0.0.1", port=port)

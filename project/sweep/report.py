@@ -1,23 +1,24 @@
-"""What a search looks like: figures, an interactive page, and the table of its trials."""
+"""What a sweep leaves in its parent run: trials, figures, an interactive page and the winner."""
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any
+import json
+import math
+from collections.abc import Sequence
 
 import optuna.visualization as interactive
-from matplotlib.figure import Figure
+import yaml
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from project.figures import search as figures
+from project.sweep.figures import EVALUATOR, draw_figures, has_importances
 from project.sweep.search import Search
+from project.sweep.winner import Winner
 from project.tracking.find import children
 
-EVALUATOR = "PED-ANOVA"
-PAIR = ("optimizer.lr", "optimizer.weight_decay")  # of the contour, where both are searched
-STATES: dict[TrialState, Any] = {
+PAIR = ("optimizer.lr", "optimizer.weight_decay")  # keys of the contour, where both are searched
+STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -25,17 +26,69 @@ STATES: dict[TrialState, Any] = {
 
 
 def log_trials(search: Search) -> None:
-    """Logs the table and the figures of the finished trials to the parent run."""
+    """Logs table, figures and interactive page of the finished trials to the parent run."""
     finished = search.finished()
     if not finished:
         return
-    search.parent.log_text(_table(search, finished), "trials.csv")
-    search.parent.log_figures(_figures(search, finished))
-    search.parent.log_text(_page(search), "figures/interactive.html")
+    pair, metric = _contour_keys(search), f"val/{search.score_name}"
+    keys = list(search.space.distributions)
+    search.parent.log_text(_to_csv(search, finished), "trials.csv")
+    search.parent.log_figures(draw_figures(search.study.optuna, keys, pair, metric))
+    search.parent.log_text(_page(search, pair, metric), "figures/interactive.html")
 
 
-def _table(search: Search, finished: list[FrozenTrial]) -> str:
-    """CSV, a line a trial, with the id of its run in MLflow."""
+def log_winner(search: Search, winner: Winner) -> None:
+    """Logs the winner's config, scores and tags to the parent run."""
+    parent, first = search.parent, winner.trials[0]
+    score = f"val/{search.score_name} {_describe(winner, first)}"
+    text = yaml.safe_dump(winner.config.model_dump(), sort_keys=False)
+    head = f"# {winner.command}\n# Trial {first.number} of study {search.study.name}: {score}.\n"
+    parent.log_text(f"# @package _global_\n{head}{text}", "best.yaml")
+    rows = [
+        {
+            "trial": trial.number,
+            "search": trial.value,
+            "mean": winner.estimate(trial).mean,
+            "scores": winner.scores(trial),
+            "params": trial.params,
+        }
+        for trial in winner.trials
+    ]
+    parent.log_text(json.dumps(rows, indent=2), "winner.json")
+    registered = winner.registration
+    note = (
+        f"{winner.verdict}\n\n{score}\n\n{registered.name} version {registered.version} is "
+        f"{registered.alias}: {registered.reason}\n\n`{winner.command}`"
+    )
+    parent.set_tags(
+        {
+            "winner.trial": first.number,
+            "winner.run": winner.run_id,
+            "winner.verdict": winner.verdict,
+            "mlflow.note.content": note,
+        }
+    )
+
+
+def _describe(winner: Winner, trial: FrozenTrial) -> str:
+    result, num_seeds = winner.estimate(trial), len(winner.scores(trial))
+    if math.isnan(result.low):
+        return f"{result.mean:.4f}" + (" with one fresh seed" if num_seeds else "")
+    interval = f"95 % interval {result.low:.4f} to {result.high:.4f}"
+    return f"{result.mean:.4f} ({interval}, {num_seeds} fresh seeds)"
+
+
+def _contour_keys(search: Search) -> Sequence[str]:
+    """Two numeric keys; empty if fewer are searched."""
+    distributions = search.space.distributions
+    numeric = [k for k, d in distributions.items() if not isinstance(d, CategoricalDistribution)]
+    if set(PAIR) <= set(numeric):
+        return PAIR
+    return numeric[:2] if len(numeric) > 1 else ()
+
+
+def _to_csv(search: Search, finished: Sequence[FrozenTrial]) -> str:
+    """One line per trial, with the id of its run in MLflow."""
     runs = {
         run.tags["sweep.trial"]: run for run in children(search.parent) if "sweep.trial" in run.tags
     }
@@ -63,79 +116,28 @@ def _table(search: Search, finished: list[FrozenTrial]) -> str:
     return text.getvalue()
 
 
-def _figures(search: Search, finished: list[FrozenTrial]) -> Iterator[tuple[str, Figure]]:
-    began = min(t.datetime_start for t in finished if t.datetime_start)
-    trials = [
-        figures.Trial(
-            number=trial.number,
-            state=STATES[trial.state],
-            score=_score(trial),
-            curve=dict(sorted(trial.intermediate_values.items())),
-            params=search.space.values(trial.params),
-            started=(trial.datetime_start - began).total_seconds(),
-            ended=(trial.datetime_complete - began).total_seconds(),
-        )
-        for trial in finished
-        if trial.datetime_start and trial.datetime_complete
-    ]
-    metric = f"val/{search.score_name}"
-    distributions = search.space.distributions
-    numbers = [k for k, d in distributions.items() if not isinstance(d, CategoricalDistribution)]
-    logs = {key for key in numbers if getattr(distributions[key], "log", False)}
-    best = search.best()
-    yield "history", figures.history(trials, metric, search.mode)
-    yield "slices", figures.slices(trials, list(distributions), logs, metric)
-    yield (
-        "intermediate_values",
-        figures.intermediate_values(trials, metric, best[0].number if best else None),
-    )
-    yield "timeline", figures.timeline(trials)
-    x, y = PAIR if set(PAIR) <= set(numbers) else (*numbers, "", "")[:2]
-    if y:
-        yield "contour", figures.contour(trials, x, y, logs, metric)
-    if shares := _importances(search):
-        yield "importance", figures.importance(shares, EVALUATOR)
+def _page(search: Search, pair: Sequence[str], metric: str) -> str:
+    """Optuna's interactive figures in one HTML page.
 
-
-def _importances(search: Search) -> dict[str, float]:
-    """Empty where the scores don't differ, or are too few to tell."""
-    scores = {trial.value for trial in search.study.trials(TrialState.COMPLETE)}
-    if len(scores) < 2:
-        return {}
-    evaluator = PedAnovaImportanceEvaluator()
-    return get_param_importances(search.study.optuna, evaluator=evaluator)
-
-
-def _score(trial: FrozenTrial) -> float:
-    if trial.value is not None and trial.state == TrialState.COMPLETE:
-        return trial.value
-    if trial.last_step is not None:
-        return trial.intermediate_values[trial.last_step]
-    return float("nan")
-
-
-def _page(search: Search) -> str:
-    """Optuna's own figures, interactive, in one HTML page that needs no network."""
-    study, name = search.study.optuna, f"val/{search.score_name}"
+    MLflow shows an artifact by itself, and the page must open without a network: it therefore
+    contains plotly's script, once.
+    """
+    study = search.study.optuna
     plots = [
-        interactive.plot_optimization_history(study, target_name=name),
+        interactive.plot_optimization_history(study, target_name=metric),
         interactive.plot_intermediate_values(study),
-        interactive.plot_slice(study, target_name=name),
+        interactive.plot_slice(study, target_name=metric),
         interactive.plot_timeline(study),
     ]
-    if set(PAIR) <= set(search.space.distributions):
-        plots.append(interactive.plot_contour(study, params=list(PAIR), target_name=name))
-    if _importances(search):
+    if pair:
+        plots.append(interactive.plot_contour(study, params=list(pair), target_name=metric))
+    if has_importances(study):
         evaluator = PedAnovaImportanceEvaluator()
+        name = f"{metric}, {EVALUATOR}"
         plots.append(
-            interactive.plot_param_importances(
-                study, evaluator=evaluator, target_name=f"{name}, {EVALUATOR}"
-            )
+            interactive.plot_param_importances(study, evaluator=evaluator, target_name=name)
         )
-    parts = [
-        plot.to_html(full_html=False, include_plotlyjs=index == 0)
-        for index, plot in enumerate(plots)
-    ]
+    parts = [plot.to_html(full_html=False, include_plotlyjs=not i) for i, plot in enumerate(plots)]
     return (
         f"<!doctype html><html><head><meta charset='utf-8'><title>{search.study.name}</title>"
         f"</head><body>{''.join(parts)}</body></html>"

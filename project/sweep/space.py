@@ -1,6 +1,5 @@
 """The search space: a tree that mirrors the config, checked before the first trial."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,41 +13,38 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from project.config.build import build_data
 from project.config.check import Config, check
 from project.core.errors import UserError
-from project.data.module import DataModule
-from project.training.devices import make_model
 
+FIXED = {"seed", "trainer.devices", "trainer.accelerator"}
 LEAF = {"low", "high", "log", "step", "choices"}
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: a distribution for each key of the config.
+    """A distribution for each searched key of the config.
 
     Attributes:
-        distributions: by dotted key, such as ``optimizer.lr``.
+        distributions: Optuna distributions by dotted key, such as ``optimizer.lr``.
     """
 
     distributions: dict[str, BaseDistribution]
 
     def apply(self, config: Config, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The config with a trial's values in it, yet to be checked."""
+        """Returns the config with a trial's values, not checked yet."""
         node = config.model_dump()
         for key, value in self.values(params).items():
-            put(node, key, value)
+            _put(node, key, value)
         return node
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """A trial's values as the config has them."""
+        """Converts Optuna's values of a trial to values of the config."""
         return {key: _decode(self.distributions[key], value) for key, value in params.items()}
 
     def grid(self, num_trials: int) -> dict[str, list[Any]]:
-        """Values of each key, for a grid.
+        """Values of each key for a grid search.
 
-        A range without a step gets as many values as let the whole grid fit the trials, two at
-        least.
+        Ranges without a step get as many values as fit the number of trials, at least two.
         """
         fixed = {key: _list(each) for key, each in self.distributions.items()}
         num_fixed = int(np.prod([len(values) for values in fixed.values() if values]))
@@ -59,90 +55,50 @@ class Space:
             for key, values in fixed.items()
         }
 
+    def variants(self, config: Config) -> Iterator[tuple[str, Any, Config]]:
+        """Yields key, value and checked config for each end of a range and each choice alone.
+
+        Raises:
+            UserError: Names the key that doesn't exist or the value that is not allowed.
+        """
+        for key, distribution in self.distributions.items():
+            for value in _extremes(distribution):
+                node = config.model_dump()
+                _put(node, key, value)
+                try:
+                    changed = check(node)
+                except UserError as error:
+                    raise UserError(f"search.{error}") from None
+                yield key, value, changed
+
     def describe(self) -> dict[str, str]:
-        """Each key's distribution as text, the same for the same space."""
+        """Returns each key's distribution as text, sorted by key."""
         return {key: str(self.distributions[key]) for key in sorted(self.distributions)}
 
 
 def parse(tree: Mapping[str, Any], config: Config) -> Space:
-    """Reads a tree of leaves ``{low, high, log, step}`` and ``{choices}``.
+    """Parses a tree of leaves ``{low, high, log, step}`` and ``{choices}``.
 
     Args:
-        tree: as in ``conf/search/``.
-        config: that is searched; a key that is an int there is searched in whole numbers.
+        tree: Tree as in ``conf/search/``.
+        config: Config of the trials; integer keys are searched in whole numbers.
 
     Raises:
-        UserError: a leaf makes no sense.
+        UserError: Names the leaf that is wrong.
     """
     known = config.flatten()
     distributions = {key: _distribution(key, leaf, known.get(key)) for key, leaf in _leaves(tree)}
+    for key in FIXED & distributions.keys():
+        raise UserError(
+            f"search.{key}: can't be searched: it selects for noise, not for a better setting"
+        )
     if not distributions:
-        raise UserError("search: it is empty: expected a key such as search.optimizer.lr.high=0.1")
+        raise UserError("search: is empty: expected a key such as search.optimizer.lr.high=0.1")
     return Space(distributions)
 
 
-def check_space(space: Space, config: Config, data: DataModule) -> None:
-    """Makes sure of every key that it exists and that what is built depends on it.
-
-    Args:
-        space: to be searched.
-        config: the rest of it.
-        data: of that config.
-
-    Raises:
-        UserError: names the key.
-    """
-    for key, distribution in space.distributions.items():
-        if key == "seed" or key in ("trainer.devices", "trainer.accelerator"):
-            raise UserError(f"search.{key}: it can't be searched: a better one is only better luck")
-        behaviours = set()
-        for value in _extremes(distribution):
-            node = config.model_dump()
-            put(node, key, value)
-            try:
-                changed = check(node)
-                its_data = build_data(changed)
-                if its_data.fingerprints["val"] != data.fingerprints["val"]:
-                    raise UserError(
-                        f"{key}: {value}: it changes the val split, which trials are compared on"
-                    )
-                behaviours.add(_behave(changed, its_data))
-            except UserError as error:
-                raise UserError(f"search.{error}") from None
-        if len(behaviours) == 1:
-            raise UserError(
-                f"search.{key}: {distribution}: it changes nothing that is built: "
-                "expected a key that does, and values that differ"
-            )
-
-
-def _behave(config: Config, data: DataModule) -> str:
-    """A hash of what a training does in its first steps, and of what decides about the others."""
-    model = make_model(config, data)
-    optimizer = model.recipe.optimizer(model.parameter_groups())
-    loader = data.train_dataloader()
-    num_steps = 100
-    scheduler = model.recipe.scheduler(optimizer, num_steps)
-    digest = hashlib.sha256(repr((config.trainer, len(loader), loader.num_workers)).encode())
-    # Without the loader's processes: what they give doesn't depend on their number.
-    batch = data.train[next(iter(loader.sampler))]
-    digest.update(batch[0].numpy().tobytes())
-    model.train()
-    model.on_train_epoch_start()
-    for step in range(num_steps):
-        if step < 2:  # the second shows what momentum and decay do
-            optimizer.zero_grad()
-            model.training_step(batch, step).backward()
-            optimizer.step()
-        scheduler.step()
-        digest.update(repr([group["lr"] for group in optimizer.param_groups]).encode())
-    for tensor in model.state_dict().values():
-        digest.update(tensor.contiguous().view(-1).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def put(node: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key; what doesn't exist is made, and left to ``check`` to complain about."""
+def _put(node: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key; creates unknown keys, which ``check`` then rejects."""
     *path, last = key.split(".")
     for part in path:
         inner = node.setdefault(part, {})
@@ -204,7 +160,7 @@ def _distribution(key: str, leaf: dict[str, Any], present: Any) -> BaseDistribut
 
 
 def _encode(choice: Any) -> Any:
-    """Optuna stores numbers, text, booleans and None; lists go as JSON."""
+    """Encodes lists as JSON, because Optuna only stores numbers, text, booleans and None."""
     return json.dumps(choice) if isinstance(choice, (list, dict)) else choice
 
 
@@ -214,7 +170,7 @@ def _decode(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _list(distribution: BaseDistribution) -> list[Any]:
-    """All values, if the user has named them by choices or a step; else none."""
+    """All values of choices or of a range with a step; an empty list for other ranges."""
     if isinstance(distribution, CategoricalDistribution):
         return [_decode(distribution, choice) for choice in distribution.choices]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))

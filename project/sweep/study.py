@@ -1,49 +1,31 @@
-"""The Optuna study behind a sweep: whatever is killed, its account of the trials stays right.
+"""The Optuna study behind a sweep: trial states stay consistent even if a process is killed.
 
-Several processes, on several machines, may work on one study. Who owns a running trial is written
-beside it, and each trial of an owner that is gone waits to be taken up again: the same trial with
-the same values, so that a study has exactly the trials that were asked for.
+Several processes, on several machines, may work on one study. Each running trial stores its owner;
+the trials of an owner that died are released and resumed with the same number and parameters, so
+that a study has exactly the requested number of trials.
 """
 
 import logging
 import math
 import os
 import socket
-import sqlite3
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 import psutil
-import sqlalchemy
-from filelock import FileLock
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GridSampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from project.core.errors import TrainingError, UserError
-from project.sweep.space import Space
-from project.tracking.store import store_folder
+from project.sweep.plan import SweepPlan
+from project.sweep.storage import lock, reachable
+from project.sweep.strategies import make_pruner, make_sampler, pruning_epochs
 
-SamplerName = Literal["tpe", "random", "grid", "cmaes", "qmc"]
-PrunerName = Literal["hyperband", "median", "none"]
-HEARTBEAT = 15  # seconds; an owner on another machine that was silent for six times that is gone
-FACTOR = 3  # of hyperband: one trial of so many goes on at each rung
-MAX_LOSSES = 3  # how often a trial may take its process down without having got further
+DEATHS = "losses"  # attribute of a trial: last epoch before each death of its worker
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")
@@ -54,16 +36,11 @@ class Study:
     """A study in a storage that several processes share.
 
     Args:
-        storage: opened by ``open_storage``.
-        url: of that storage.
-        name: of the study.
-        space: that is searched.
-        direction: of the score.
-        seed: of the sampler.
-        sampler: its name.
-        pruner: its name.
-        num_trials: that are asked for.
-        max_epochs: of a trial.
+        storage: Storage from ``open_storage``.
+        url: Address of that storage.
+        name: Name of the study.
+        plan: Space, sampler, pruner and number of trials.
+        mode: Whether the score is minimised or maximised.
     """
 
     def __init__(
@@ -71,342 +48,173 @@ class Study:
         storage: RDBStorage,
         url: str,
         name: str,
-        space: Space,
-        direction: Literal["min", "max"],
-        seed: int,
-        sampler: SamplerName,
-        pruner: PrunerName,
-        num_trials: int,
-        max_epochs: int,
+        plan: SweepPlan,
+        mode: Literal["min", "max"],
     ) -> None:
+        settings, max_epochs = plan.settings, plan.config.trainer.max_epochs
         self.name = name
         self._storage = storage
         self._url = url
-        self._space = space
-        self._seed = seed
-        self._sampler = sampler
-        self._decides = pruning_epochs(pruner, max_epochs).__contains__
-        self._grid = space.grid(num_trials) if sampler == "grid" else {}
-        self.num_trials = num_trials
+        self._plan = plan
+        self._decides = pruning_epochs(settings.pruner, max_epochs).__contains__
+        self.num_trials = settings.trials
+        self._grid = plan.space.grid(self.num_trials) if settings.sampler == "grid" else {}
         if self._grid:
-            self.num_trials = min(num_trials, math.prod(map(len, self._grid.values())))
+            self.num_trials = min(self.num_trials, math.prod(map(len, self._grid.values())))
         self.optuna = optuna.create_study(
             study_name=name,
             storage=storage,
-            direction="maximize" if direction == "max" else "minimize",
-            pruner=make_pruner(pruner, max_epochs),
+            direction="maximize" if mode == "max" else "minimize",
+            pruner=make_pruner(settings.pruner, max_epochs),
             load_if_exists=True,
         )
-        self._trials: dict[int, Trial] = {}  # that run in this process's workers, by number
+        self._id = storage.get_study_id_from_name(name)
+        self._trials: dict[int, Trial] = {}  # trials that run in this process's workers, by number
         self._reports: list[tuple[int, int, float]] = []  # number, epoch and score
 
     @contextmanager
     def lock(self, purpose: str = "trials", timeout: float = 120) -> Iterator[bool]:
-        """Keeps others from doing the same with this study, on this and on other machines.
+        """Excludes other processes, on any machine, from the same work; see ``storage.lock``."""
+        with lock(self._url, f"{self.name}.{purpose}", timeout) as is_held:
+            yield is_held
 
-        Gives False if another holds it for so many seconds. A process that dies lets go of it.
-        """
-        with lock(self._url, f"{self.name}.{purpose}", timeout) as is_mine:
-            yield is_mine
-
+    @reachable()
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """All trials, or those in some states."""
-        with _told():
-            return self.optuna.get_trials(deepcopy=False, states=states or None)
+        """Returns all trials, or those in some states."""
+        return self.optuna.get_trials(deepcopy=False, states=states or None)
 
     @property
+    @reachable()
     def attributes(self) -> dict[str, Any]:
-        """What has been noted about the study as a whole."""
-        with _told():
-            return dict(self.optuna.user_attrs)
+        """Attributes of the study as a whole."""
+        return dict(self.optuna.user_attrs)
 
-    def note(self, name: str, value: Any) -> None:
-        """Notes something about the study as a whole."""
-        with _told():
-            self.optuna.set_user_attr(name, value)
+    @reachable()
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Stores an attribute of the study as a whole."""
+        self.optuna.set_user_attr(name, value)
 
+    @reachable()
     def claim(self) -> tuple[Trial, bool] | None:
-        """Takes up a trial: one that waits to go on, or a new one; None if there is none to do.
+        """Claims a trial for this process: a released one first, else a new one.
 
         Returns:
-            The trial, and whether it was begun before.
+            Trial, and whether it was started before; None if there is none to train.
         """
-        with _told(), self.lock() as is_mine:
-            if not is_mine:
+        with self.lock() as is_held:
+            if not is_held:
                 return None
             trials = self.trials()
-            waits = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waits and len(trials) >= self.num_trials:
+            is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not is_waiting and len(trials) >= self.num_trials:
                 return None
-            # A function of the seed and the number of the trial: no two workers draw the same, and
-            # an interrupted study goes on like one that was not.
-            self.optuna.sampler = self._make_sampler(len(trials))
-            trial = self.optuna.ask(self._space.distributions)
-            was_begun = "owner" in trial.user_attrs
-            trial.set_user_attr("owner", _me())
-            self._storage.record_heartbeat(trial._trial_id)
+            settings, seed = self._plan.settings, self._plan.config.seed
+            self.optuna.sampler = make_sampler(settings.sampler, seed, len(trials), self._grid)
+            trial = self.optuna.ask(self._plan.space.distributions)
+            was_started = "owner" in trial.user_attrs
+            trial.set_user_attr("owner", this_process())
+            self._storage.record_heartbeat(self._trial_id(trial.number))
             self._trials[trial.number] = trial
-            return trial, was_begun
+            return trial, was_started
 
     def report(self, number: int, epoch: int, score: float) -> bool:
-        """Takes an intermediate score and says whether the pruner would end the trial there."""
+        """Records the score of an epoch; returns whether the pruner ends the trial there."""
         self._reports.append((number, epoch, score))
         if not self._decides(epoch):
-            return False  # the training needn't wait while the score is stored
+            return False  # the training needn't wait until the score is stored
         self.store_reports()
-        with _told():
+        with reachable():
             return self._trials[number].should_prune()
 
+    @reachable()
     def store_reports(self) -> None:
-        """Stores the intermediate scores of epochs in which nothing was to be decided."""
+        """Stores the scores of epochs after which the pruner decides nothing."""
         reports, self._reports = self._reports, []
-        with _told():
-            for number, epoch, score in reports:
-                if (trial := self._trials.get(number)) is not None:
-                    trial.report(score, epoch)
+        for number, epoch, score in reports:
+            if (trial := self._trials.get(number)) is not None:
+                trial.report(score, epoch)
 
+    @reachable()
     def tell(self, number: int, state: TrialState, score: float | None = None) -> FrozenTrial:
-        """Ends a trial; its score belongs to ``COMPLETE``."""
+        """Ends a trial; ``COMPLETE`` needs its score."""
         self.store_reports()
         trial = self._trials.pop(number)
-        with _told():
-            try:
-                return self.optuna.tell(trial, score, state)
-            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                # This machine was silent for so long that another took the trial up.
-                log.warning("trial %d is not this machine's any more", number)
-                return self._storage.get_trial(trial._trial_id)
+        try:
+            return self.optuna.tell(trial, score, state)
+        except (ValueError, UpdateFinishedTrialError):
+            # This machine was silent for so long that another one has resumed the trial.
+            log.warning("trial %d now belongs to another machine", number)
+            return self._storage.get_trial(self._trial_id(number))
 
+    @reachable()
     def release(self, number: int) -> None:
-        """Lets an interrupted trial wait, with its values and its number, to be taken up again."""
+        """Releases an interrupted trial, to be claimed again with its number and parameters."""
         self.store_reports()
-        trial = self._trials.pop(number)
-        with _told():
-            self._wait(trial._trial_id)
+        del self._trials[number]
+        self._set_waiting(number)
 
-    def count_loss(self, number: int) -> bool:
-        """Notes that a trial took its process down; False if it did so too often in one place."""
-        trial = self._trials[number]
-        with _told():
-            frozen = self._storage.get_trial(trial._trial_id)
-            before = frozen.user_attrs.get("losses", [])
-            losses = [*before, frozen.last_step or 0]
-            trial.set_user_attr("losses", losses)
-        return losses.count(losses[-1]) < MAX_LOSSES
+    @reachable()
+    def count_deaths(self, number: int) -> int:
+        """Records that a trial's worker died; returns how often it did after the same epoch."""
+        frozen = self._storage.get_trial(self._trial_id(number))
+        deaths = [*frozen.user_attrs.get(DEATHS, []), frozen.last_step or 0]
+        self._trials[number].set_user_attr(DEATHS, deaths)
+        return deaths.count(deaths[-1])
 
+    @reachable()
     def release_orphans(self) -> list[int]:
-        """Lets the trials of processes that are gone wait; their numbers."""
-        released = []
-        with _told(), self.lock() as is_mine:
-            if not is_mine:
-                return []
-            running = self.trials(TrialState.RUNNING)
-            silent = self._storage._get_stale_trial_ids(self.optuna._study_id) if running else []
-            for trial in running:
-                owner = trial.user_attrs.get("owner")  # none: it died while it held the lock
-                if owner == _me():
-                    is_orphan = trial.number not in self._trials
-                else:
-                    is_orphan = trial._trial_id in silent or owner is None or not _is_alive(owner)
-                if is_orphan:
-                    self._wait(trial._trial_id)
-                    released.append(trial.number)
-        return released
+        """Releases the trials of processes that died; returns their numbers."""
+        with self.lock() as is_held:
+            running = self.trials(TrialState.RUNNING) if is_held else []
+            # Optuna's public `fail_stale_trials` would end these trials instead of resuming them.
+            stale = set(self._storage._get_stale_trial_ids(self._id)) if running else set()
+            orphans = [trial.number for trial in running if self._is_orphan(trial, stale)]
+            for number in orphans:
+                self._set_waiting(number)
+            return orphans
 
-    def beat(self) -> None:
-        """Shows other machines that the trials of this one are being worked on."""
-        with _told():
-            for trial in self._trials.values():
-                self._storage.record_heartbeat(trial._trial_id)
+    @reachable()
+    def record_heartbeats(self) -> None:
+        """Shows other machines that the trials of this process are being trained."""
+        for number in self._trials:
+            self._storage.record_heartbeat(self._trial_id(number))
 
-    def _wait(self, trial_id: int) -> None:
-        # An owner that is gone has lost nothing: the trial goes on from its run's checkpoint.
-        # Optuna's own way, a failed trial and a copy of it, would count one setting twice.
+    def _is_orphan(self, trial: FrozenTrial, stale: set[int]) -> bool:
+        owner = trial.user_attrs.get("owner")
+        if owner is None:  # its owner died while it held the lock
+            return True
+        if owner == this_process():
+            return trial.number not in self._trials
+        return self._trial_id(trial.number) in stale or not _is_alive(owner)
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+    def _set_waiting(self, number: int) -> None:
+        # Nothing of the trial is lost: it resumes from its run's checkpoint. Optuna's own way, a
+        # failed trial and a copy of it, would count one setting twice.
+        trial_id = self._trial_id(number)
         try:
             self._storage.set_trial_user_attr(trial_id, "owner", None)
             self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("a trial was ended by another machine")
-
-    def _make_sampler(self, number: int) -> BaseSampler:
-        seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-        if self._sampler == "grid":
-            return _Grid(self._grid, self._seed)  # all trials share one order of the grid
-        if self._sampler == "qmc":
-            return QMCSampler(scramble=True, seed=self._seed)  # and one sequence
-        if self._sampler == "cmaes":
-            return CmaEsSampler(seed=seed)
-        if self._sampler == "random":
-            return RandomSampler(seed)
-        # Hyperband divides the trials into brackets of which each is modelled alone: with Optuna's
-        # ten, a short search would draw at random to its end.
-        return TPESampler(n_startup_trials=5, seed=seed)
-
-
-class _Grid(GridSampler):
-    def after_trial(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: Optuna's would stop a loop that isn't here."""
-
-
-class _Hyperband(HyperbandPruner):
-    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        # Optuna draws the bracket from the study's name too; here a search is a function of its
-        # seed, whatever it is called.
-        return super()._get_bracket_id(_Nameless(), trial)  # type: ignore[arg-type]
-
-
-class _Nameless:
-    study_name = ""
-
-
-def make_pruner(name: PrunerName, max_epochs: int) -> BasePruner:
-    """The pruner of that name, over epochs."""
-    if name == "hyperband":
-        return _Hyperband(min_resource=1, max_resource=max_epochs, reduction_factor=FACTOR)
-    if name == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=max_epochs // 5)
-    return NopPruner()
-
-
-def pruning_epochs(name: PrunerName, max_epochs: int) -> Collection[int]:
-    """Epochs, from 1, after which that pruner may end a trial."""
-    if name == "hyperband":  # its rungs
-        return {FACTOR**rung for rung in range(max_epochs) if FACTOR**rung <= max_epochs}
-    return range(1, max_epochs + 1) if name == "median" else ()
-
-
-def default_storage() -> str:
-    """The SQLite file beside the runs."""
-    return f"sqlite:///{store_folder() / 'optuna.db'}"
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Opens a storage; makes the file and its tables on first use.
-
-    Args:
-        url: ``sqlite:///file`` or ``postgresql://user@host/database``.
-
-    Raises:
-        UserError: it can't be reached.
-    """
-    expected = "expected sqlite:///<file that can be written> or postgresql://user@host/database"
-    engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
-    try:
-        parsed = sqlalchemy.make_url(url)
-        kind = parsed.get_backend_name()
-        if kind == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-            engine = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
-        elif kind != "sqlite" or not parsed.database or parsed.database == ":memory:":
-            raise UserError(f"sweep.storage: {mask(url)}: {expected}")
-        with lock(url, "tables", 120):
-            if kind == "sqlite":
-                _prepare_sqlite(Path(str(parsed.database)))
-            storage = RDBStorage(
-                parsed.render_as_string(hide_password=False),
-                engine_kwargs=engine,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=6 * HEARTBEAT,
-            )
-        if kind == "sqlite":  # enough for a killed process; a power cut may cost the last second
-            sqlalchemy.event.listen(storage.engine, "connect", _synchronise_less)
-            storage.engine.dispose()
-        return storage
-    except ImportError as error:
-        raise UserError(
-            f"sweep.storage: {mask(url)}: {error.name or error} is missing: "
-            'expected `.venv/bin/pip install -e ".[postgres]"` before'
-        ) from None
-    except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ or error
-        reason = next(iter(str(cause).strip().splitlines()), type(error).__name__)
-        raise UserError(
-            f"sweep.storage: {mask(url)}: can't be opened ({reason}): {expected}"
-        ) from None
-
-
-def mask(url: str) -> str:
-    """An address without its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url
-
-
-@contextmanager
-def lock(url: str, name: str, timeout: float) -> Iterator[bool]:
-    """A lock that all processes with that storage share, and that a dying process lets go of."""
-    parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        folder = Path(str(parsed.database)).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        file = FileLock(folder / f".{Path(str(parsed.database)).name}.{name}.lock")
-        try:
-            file.acquire(timeout=timeout)
-        except TimeoutError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            file.release()
-        return
-    engine = sqlalchemy.create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        poolclass=sqlalchemy.NullPool,
-        connect_args={"connect_timeout": 10},
-    )
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"SET lock_timeout = {int(timeout * 1000) or 1}"))
-        key = sqlalchemy.func.hashtextextended(name, 0)
-        try:
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(key)))
-        except sqlalchemy.exc.OperationalError:
-            yield False
-            return
-        connection.commit()  # the lock belongs to the session, not to the transaction
-        yield True
-    engine.dispose()
-
-
-def _prepare_sqlite(path: Path) -> None:
-    """Lets readers and writers work together."""
-    with sqlite3.connect(path, timeout=60) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
-
-
-def _synchronise_less(connection: sqlite3.Connection, record: object) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise TrainingError(
-            f"the study's storage doesn't answer ({reason}): "
-            "the same command goes on when it does again"
-        ) from None
+        except UpdateFinishedTrialError:
+            log.warning("trial %d was ended by another machine", number)
 
 
 @cache
-def _me() -> Mapping[str, Any]:
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}
+def this_process() -> Mapping[str, Any]:
+    """Identifies this process as the owner of trials."""
+    started = psutil.Process().create_time()
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
 
 
 def _is_alive(owner: Mapping[str, Any]) -> bool:
-    """Whether a process is there; one of another machine is given the benefit of the doubt."""
+    """Whether a process runs; one on another machine is assumed to, until its heartbeat stops."""
     if owner["host"] != socket.gethostname():
         return True
     try:
         process = psutil.Process(owner["pid"])
-        return (
-            bool(process.create_time() == owner["started"])
-            and process.status() != psutil.STATUS_ZOMBIE
-        )
+        is_same = bool(process.create_time() == owner["started"])
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -96,7 +96,7 @@ class _Unfinished:
         for job in jobs:
             run = runs.get(job.name)
             if run is None or run.status != "FINISHED":
-                self.put_back(replace(job, resume=run.id if run else None))
+                self.put_back(replace(job, resume=run.id if run else job.resume))
         self.total, self._num_ended = len(self._waiting), 0
         self._deaths: Counter[Any] = Counter()
 
@@ -112,7 +112,7 @@ class _Unfinished:
 
     def find_run(self, job: Job) -> str | None:
         run = self._find().get(job.name)
-        return run.id if run else None
+        return run.id if run else job.resume
 
     def end(self, job: Job, outcome: Outcome) -> None:
         self._num_ended += 1

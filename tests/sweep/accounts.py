@@ -17,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 import project
 from project.core.errors import TrainingError, UserError
-from project.sweep.command import main
+from project.sweep.command import show
+from project.sweep.command import sweep as run_sweep
+from project.sweep.plan import read_plan
 from project.tracking.find import RunInfo, children
 from project.tracking.run import Run
 
@@ -35,7 +37,7 @@ TINY = (
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     """Starts a sweep with its store in that folder, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "project.sweep.command", *TINY, *overrides],
+        [sys.executable, "-m", "project", "sweep", *TINY, *overrides],
         cwd=project.ROOT,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"},
         stdout=subprocess.PIPE,
@@ -50,7 +52,7 @@ def sweep(folder: Path, *overrides: str) -> tuple[int, str]:
     output = io.StringIO()
     with use_store(folder), redirect_stdout(output), redirect_stderr(output):
         try:
-            main([*TINY, *overrides])
+            show(run_sweep(**read_plan([*TINY, *overrides])))
         except (UserError, TrainingError) as error:
             print(f"error: {error}")
             return 2 if isinstance(error, UserError) else 1, output.getvalue()

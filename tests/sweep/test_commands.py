@@ -17,8 +17,8 @@ from sweep.accounts import TINY, Swept, check_accounts, opened, states, sweep
 
 import project
 from project.core.errors import UserError
-from project.sweep.command import main
-from project.sweep.winner import train_command
+from project.sweep.command import sweep as run_sweep
+from project.sweep.plan import make_command, read_plan
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_mistake_is_one_line_and_nothing_is_made(
     overrides: list[str], message: str, own_store: Path
 ) -> None:
     with pytest.raises(UserError) as caught:
-        main([*TINY, *overrides])
+        run_sweep(**read_plan([*TINY, *overrides]))
     assert message in str(caught.value)
     assert list(own_store.iterdir()) == []
 
@@ -87,7 +87,7 @@ def test_if_every_trial_fails_the_sweep_says_so(tmp_path: Path) -> None:
 def test_the_dashboard_shows_the_study(swept: Swept, free_port: int) -> None:
     with subprocess.Popen(
         [
-            *(sys.executable, "-m", "project.sweep.dashboard", f"port={free_port}"),
+            *(sys.executable, "-m", "project", "dashboard", f"port={free_port}"),
             f"storage=sqlite:///{swept.folder / 'optuna.db'}",
         ],
         cwd=project.ROOT,
@@ -116,7 +116,7 @@ def test_the_dashboard_shows_the_study(swept: Swept, free_port: int) -> None:
 def test_the_printed_command_names_own_data_as_make_takes_them() -> None:
     config = configure("data=images", 'data.root="/a b/it\'s"')
     overrides = ["data=images", 'data.root="/a b/it\'s"', "sweep.trials=3", "augment=none"]
-    command = train_command(overrides, config, {"optimizer.lr": 0.1})
+    command = make_command(overrides, config, {"optimizer.lr": 0.1})
     assert shlex.split(command) == [
         "make", "train", "DATA=images", "ROOT=/a b/it's", "SEED=1",
         "ARGS=augment=none optimizer.lr=0.1",

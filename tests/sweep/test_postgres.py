@@ -12,7 +12,7 @@ import pytest
 from sweep.accounts import check_accounts, opened, start, states, sweep
 
 from project.core.errors import UserError
-from project.sweep.study import lock, mask, open_storage
+from project.sweep.storage import lock, mask, open_storage
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 pytestmark = pytest.mark.skipif(

@@ -38,8 +38,11 @@ def test_it_ends_with_the_trials_asked_for_and_both_accounts_agree(swept: Swept)
 def test_each_trial_says_a_line_and_the_study_how_far_it_is(swept: Swept) -> None:
     lines = [line for line in swept.output.splitlines() if line.startswith("trial  ")]
     assert len(lines) == 8
-    assert re.search(r"best 0\.\d{4} by trial \d, 1/8, \d+:\d\d left\]$", lines[0])
-    assert "8/8]" in lines[-1]
+    assert re.search(r"accuracy 0\.\d{4} .*, best so far  \[1/8, \d+:\d\d left\]$", lines[0])
+    assert lines[-1].endswith("[8/8]")
+    until_verdict, _, _ = swept.output.partition(" and trial ")
+    until_verdict, _, _ = until_verdict.partition(" is better than ")
+    assert max(map(len, until_verdict.splitlines())) <= 80
 
 
 def test_a_trial_is_a_full_run_without_figures_and_model(swept: Swept) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import yaml
 from conftest import configure
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -11,13 +12,21 @@ from project.config.build import build_data
 from project.config.check import check
 from project.config.compose import CONF, compose
 from project.core.errors import UserError
-from project.sweep.command import _read
-from project.sweep.space import check_space, parse
+from project.sweep.check import check_space
+from project.sweep.plan import SweepPlan, read_plan
+
+
+def plan(*overrides: str) -> SweepPlan:
+    return read_plan(overrides)["plan"]
+
+
+def check_effects(*overrides: str) -> None:
+    read = plan(*overrides)
+    check_space(read.space, read.config, build_data(read.config))
 
 
 def test_the_default_is_lr_weight_decay_and_dropout() -> None:
-    config, _, tree = _read(["model=mlp"])
-    assert parse(tree, config).distributions == {
+    assert plan("model=mlp").space.distributions == {
         "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
         "optimizer.weight_decay": FloatDistribution(1e-6, 1e-1, log=True),
         "model.dropout": FloatDistribution(0.0, 0.6),
@@ -25,32 +34,29 @@ def test_the_default_is_lr_weight_decay_and_dropout() -> None:
 
 
 def test_a_model_may_bring_its_own() -> None:
-    config, _, tree = _read([])
-    keys = parse(tree, config).distributions
+    keys = plan().space.distributions
     assert keys["model.width"] == IntDistribution(16, 64, step=16)
     assert "optimizer.lr" in keys
-    config, _, tree = _read(["search=default"])
-    assert "model.width" not in parse(tree, config).distributions
+    assert "model.width" not in plan("search=default").space.distributions
 
 
 def test_a_model_without_dropout_is_searched_without_it() -> None:
-    config, _, tree = _read(["data=diabetes"])
-    assert set(parse(tree, config).distributions) == {"optimizer.lr", "optimizer.weight_decay"}
-    config, _, tree = _read(["data=diabetes", "search.model.dropout.high=0.3"])
+    assert set(plan("data=diabetes").space.distributions) == {
+        "optimizer.lr",
+        "optimizer.weight_decay",
+    }
     with pytest.raises(UserError, match=r"^search\.model\.dropout: unknown key"):
-        check_space(parse(tree, config), config, build_data(config))
+        plan("data=diabetes", "search.model.dropout.high=0.3")
 
 
 def test_bounds_keys_and_removals_from_the_command_line() -> None:
-    config, _, tree = _read(
-        [
-            "search.optimizer.lr.high=0.3",
-            "+search.data.batch_size.choices=[64,128]",
-            "~search.model.dropout",
-            "+search.augment.affine.rotate.choices=[[-8,8],[-15,15]]",
-        ]
+    read = plan(
+        "search.optimizer.lr.high=0.3",
+        "+search.data.batch_size.choices=[64,128]",
+        "~search.model.dropout",
+        "+search.augment.affine.rotate.choices=[[-8,8],[-15,15]]",
     )
-    space = parse(tree, config)
+    config, space = read.config, read.space
     assert space.distributions["optimizer.lr"] == FloatDistribution(1e-4, 0.3, log=True)
     assert space.distributions["data.batch_size"] == CategoricalDistribution((64, 128))
     assert "model.dropout" not in space.distributions
@@ -63,8 +69,7 @@ def test_bounds_keys_and_removals_from_the_command_line() -> None:
 
 @pytest.mark.parametrize("model", [file.stem for file in (CONF / "model").glob("*.yaml")])
 def test_every_searched_key_changes_what_is_built(model: str) -> None:
-    config, _, tree = _read([f"model={model}", "data.limit_train=200"])
-    check_space(parse(tree, config), config, build_data(config))
+    check_effects(f"model={model}", "data.limit_train=200")
 
 
 @pytest.mark.parametrize(
@@ -83,8 +88,7 @@ def test_every_searched_key_changes_what_is_built(model: str) -> None:
     ],
 )
 def test_keys_of_every_part_are_seen_to_change_something(key: str) -> None:
-    config, _, tree = _read(["data.limit_train=200", f"+search.{key}"])
-    check_space(parse(tree, config), config, build_data(config))
+    check_effects("data.limit_train=200", f"+search.{key}")
 
 
 @pytest.mark.parametrize(
@@ -103,27 +107,26 @@ def test_keys_of_every_part_are_seen_to_change_something(key: str) -> None:
         (["+search.data.batch_size.choices=[]"], "search.data.batch_size.choices: []: expected a"),
         (["+search.data.batch_size.choices=[64,64]"], "expected a list of two or more values"),
         (["+search.data.batch_size.choices=[64,0]"], "search.data.batch_size: 0: "),
-        (["+search.data.batch_size.choices=[5000,6000]"], "it changes nothing that is built"),
+        (["+search.data.batch_size.choices=[5000,6000]"], "has no effect on the training"),
         (["+search.data.num_workers.choices=[0,1]"], ""),
-        (["augment=none", "+search.data.num_workers.choices=[0,1]"], "it changes nothing"),
-        (["+search.data.splits.seed.choices=[0,1]"], "it changes the val split"),
-        (["+search.seed.choices=[0,1]"], "search.seed: it can't be searched"),
-        (["+search.trainer.devices.choices=[1,2]"], "search.trainer.devices: it can't be searched"),
+        (
+            ["augment=none", "+search.data.num_workers.choices=[0,1]"],
+            "has no effect on the training",
+        ),
+        (["+search.data.splits.seed.choices=[0,1]"], "changes the val split"),
+        (["+search.seed.choices=[0,1]"], "search.seed: can't be searched"),
+        (["+search.trainer.devices.choices=[1,2]"], "search.trainer.devices: can't be searched"),
         (["search.model=3"], "search.model: 3: expected {low, high, log, step} or {choices}"),
         (["+search.model.dropout.choices=[0.1,0.2]"], "expected choices alone"),
-        (["~search.model", "~search.optimizer"], "search: it is empty"),
+        (["~search.model", "~search.optimizer"], "search: is empty"),
     ],
 )
 def test_a_mistake_names_the_key(overrides: list[str], message: str) -> None:
-    def look() -> None:
-        config, _, tree = _read(["search=default", *overrides])
-        check_space(parse(tree, config), config, build_data(config))
-
     if not message:
-        look()
+        check_effects("search=default", *overrides)
         return
     with pytest.raises(UserError) as caught:
-        look()
+        check_effects("search=default", *overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -142,21 +145,19 @@ def test_a_mistake_names_the_key(overrides: list[str], message: str) -> None:
 )
 def test_a_setting_out_of_range_names_it(setting: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        _read([setting])
+        plan(setting)
     assert str(caught.value).startswith(message)
 
 
 def test_a_grid_takes_choices_steps_and_as_many_points_as_trials_allow() -> None:
-    config, _, tree = _read(["~search.model.dropout", "search.model.width.high=32"])
-    grid = parse(tree, config).grid(num_trials=20)
+    space = plan("~search.model.dropout", "search.model.width.high=32").space
+    grid = space.grid(num_trials=20)
     assert grid["model.width"] == [16, 32]
     assert grid["optimizer.lr"] == pytest.approx([1e-4, math.sqrt(1e-4 * 1e-1), 1e-1])
     assert len(grid["optimizer.weight_decay"]) == 3
 
 
 def test_an_experiment_may_be_the_config_of_a_run(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    import yaml
-
     config = configure("data=line", "optimizer=momentum", "optimizer.lr=0.3")
     file = tmp_path / "best run.yaml"
     file.write_text(yaml.safe_dump(config.model_dump()))
