@@ -1,6 +1,6 @@
-"""The search that somebody would write by hand, and what a sweep costs besides training.
+"""A search as one would write it by hand, and the cost of a sweep besides training.
 
-The plain loop is Optuna's and Lightning's own: one process, a new Trainer a trial, no pruning,
+The plain loop is Optuna's and Lightning's own: one process, a new Trainer per trial, no pruning,
 fp32, no tracking; same network, data, augmentation, optimiser, schedule and search space as
 `make sweep`.
 """
@@ -31,11 +31,10 @@ def search_by_hand(overrides: list[str], num_trials: int, seed: int) -> dict[str
 
     from project.config.build import build_data, build_model
     from project.config.check import check
-    from project.sweep.command import _read
-    from project.sweep.space import parse
+    from project.sweep.plan import read_plan
 
-    config, _, tree = _read([*overrides, f"seed={seed}"])
-    space, data = parse(tree, config), build_data(config)
+    plan = read_plan([*overrides, f"seed={seed}"])["plan"]
+    config, space, data = plan.config, plan.space, build_data(plan.config)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     class Plain(pl.LightningModule):
@@ -60,13 +59,9 @@ def search_by_hand(overrides: list[str], num_trials: int, seed: int) -> dict[str
             scheduler = self.model.recipe.scheduler(optimizer, steps)
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
-    def objective(trial: optuna.Trial) -> float:
-        params = {
-            key: trial._suggest(key, distribution)
-            for key, distribution in space.distributions.items()
-        }
+    def train_trial(trial: optuna.Trial) -> float:
         pl.seed_everything(seed, verbose=False)
-        model = Plain(check(space.apply(config, params)))
+        model = Plain(check(space.apply(config, trial.params)))
         with TemporaryDirectory() as folder:
             best = ModelCheckpoint(folder, monitor="val/accuracy", mode="max")
             trainer = pl.Trainer(
@@ -89,7 +84,9 @@ def search_by_hand(overrides: list[str], num_trials: int, seed: int) -> dict[str
     scores: list[tuple[float, float]] = []
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     started = perf_counter()
-    study.optimize(objective, n_trials=num_trials)
+    for _ in range(num_trials):
+        trial = study.ask(space.distributions)
+        study.tell(trial, train_trial(trial))
     return {"seconds": perf_counter() - started, "scores": scores}
 
 
@@ -101,7 +98,7 @@ def search_by_sweep(overrides: list[str], num_trials: int, seed: int) -> dict[st
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         subprocess.run(
             [
-                *(sys.executable, "-m", "project.sweep.command", *overrides, f"seed={seed}"),
+                *(sys.executable, "-m", "project", "sweep", *overrides, f"seed={seed}"),
                 *(f"sweep.trials={num_trials}", "sweep.top_k=0", "sweep.study=bench"),
             ],
             cwd=ROOT,
@@ -119,11 +116,11 @@ def search_by_sweep(overrides: list[str], num_trials: int, seed: int) -> dict[st
 
 
 def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[str, Any]:
-    """Runs trials in this process and times what is not training.
+    """Runs trials in this process and times everything but the training.
 
     Returns:
-        Seconds a trial by part, of the trial as a whole, and from one trial's last step to the next
-        one's first.
+        Seconds per trial by part and as a whole, and from a trial's last step to the next one's
+        first.
     """
     from optuna.trial import TrialState
 
@@ -131,8 +128,9 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     from project.config.check import check
     from project.core.errors import Pruned
     from project.models.base import Model
-    from project.sweep.command import _read
-    from project.sweep.search import Search, open_search
+    from project.sweep.plan import read_plan
+    from project.sweep.search import Search
+    from project.sweep.setup import open_search
     from project.sweep.study import Study
     from project.tracking.run import Run
     from project.tracking.writer import MetricWriter
@@ -178,15 +176,14 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     Model.on_train_batch_end = mark  # type: ignore[method-assign]
     with TemporaryDirectory() as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        config, settings, tree = _read(
-            [*overrides, f"seed={seed}", f"sweep.trials={num_trials}", "sweep.pruner=none"]
-        )
-        search = open_search(config, settings, tree, Devices("cpu", 1))
+        settings = (f"sweep.trials={num_trials}", "sweep.pruner=none")
+        plan = read_plan([*overrides, f"seed={seed}", *settings])["plan"]
+        search = open_search(plan, Devices("cpu", 1))
         for number in range(num_trials):
             if number == 1:  # the first one warms up
                 spent.clear()
                 began = perf_counter()
-            job = search._next_job()
+            job = search.take()
             assert job is not None
             changed = check(job.config)
             watch = lambda epoch, score: search.study.report(job.name, epoch, score)  # noqa: B023,E731
