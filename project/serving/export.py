@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from shutil import copytree
@@ -80,7 +81,7 @@ def export(
             copytree(temporary, folder, dirs_exist_ok=True)
         except OSError as error:
             raise UserError(f"output: {folder}: {error}: expected a writable folder") from None
-        trained.log_files(Path(temporary), f"export/{format}")
+        trained.log_files(path.parent, f"export/{format}")
     return Exported(folder, folder / path.name, difference)
 
 
@@ -102,7 +103,7 @@ def _write_graph(model: Model, example: Array, path: Path) -> Callable[[Array], 
         write_onnx(program, path)
         return onnx_session(path)
     torch.export.save(program, path)
-    return _numpy_call(torch.export.load(path).module())
+    return partial(_call, torch.export.load(path).module())
 
 
 def to_program(model: Model, example: Array) -> torch.export.ExportedProgram:
@@ -112,10 +113,8 @@ def to_program(model: Model, example: Array) -> torch.export.ExportedProgram:
         model: Trained model on the CPU.
         example: At least two raw inputs; one would fix the batch size at 1.
     """
-    shapes = ({0: torch.export.Dim("batch")},)
-    return torch.export.export(
-        Predictor(model).eval(), (torch.from_numpy(example),), dynamic_shapes=shapes
-    )
+    network, inputs = Predictor(model).eval(), torch.from_numpy(example)
+    return torch.export.export(network, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -141,11 +140,7 @@ def onnx_session(path: Path, num_threads: int = 0) -> Callable[[Array], Array]:
     settings.intra_op_num_threads = num_threads
     session = runtime.InferenceSession(str(path), settings, ["CPUExecutionProvider"])
     (name,) = (each.name for each in session.get_inputs())
-
-    def call(inputs: Array) -> Array:
-        return np.asarray(session.run(None, {name: inputs})[0])
-
-    return call
+    return lambda inputs: np.asarray(session.run(None, {name: inputs})[0])
 
 
 def require_onnx() -> Any:
@@ -161,12 +156,9 @@ def require_onnx() -> Any:
     return onnxruntime
 
 
-def _numpy_call(module: nn.Module) -> Callable[[Array], Array]:
-    @torch.inference_mode()
-    def call(inputs: Array) -> Array:
-        return np.asarray(module(torch.from_numpy(inputs)).numpy())
-
-    return call
+@torch.inference_mode()
+def _call(module: nn.Module, inputs: Array) -> Array:
+    return np.asarray(module(torch.from_numpy(inputs)).numpy())
 
 
 def _samples(data: DataModule) -> Array:
@@ -177,7 +169,7 @@ def _samples(data: DataModule) -> Array:
 
 def _check(model: Model, call: Callable[[Array], Array], samples: Array) -> float:
     """The largest difference from the checkpoint, in batches of several sizes."""
-    expected = _numpy_call(Predictor(model).eval())(samples)
+    expected = _call(Predictor(model).eval(), samples)
     # One whole batch, one input alone, and uneven parts show that the batch size is free.
     bounds = (0, 1, 4, NUM_CHECKED // 2, NUM_CHECKED)
     parts = np.concatenate([call(samples[a:b]) for a, b in pairwise(bounds)])

@@ -110,8 +110,7 @@ def _parse(body: bytes, kind: str) -> Any:
     names = [name for name in FIELDS if name in content] if isinstance(content, dict) else []
     if len(names) != 1:
         raise UserError(f"body: expected a JSON object with exactly one of {', '.join(FIELDS)}")
-    (name,) = names
-    value = content[name]
+    name, value = names[0], content[names[0]]
     if name == "dataframe_records":
         if not isinstance(value, list):
             raise UserError(f"{name}: expected a list of objects, one per row")
@@ -162,7 +161,7 @@ def _decode(text: str, index: int, shape: tuple[int, ...]) -> Array:
     except ValueError:
         raise UserError(f"input {index}: not base64: expected an image file in base64") from None
     except Unreadable as error:
-        raise UserError(f"input {index}: {error}: expected an image file") from None
+        raise UserError(f"input {index}: {error} (expected an image file)") from None
 
 
 def _to_frame(rows: Any, columns: Any = None) -> pd.DataFrame:

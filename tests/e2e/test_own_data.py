@@ -11,10 +11,10 @@ from sklearn.datasets import load_breast_cancer
 
 from project import sweep
 from project.api import train
+from project.cli.main import main
 from project.data.images import cache
 from project.evaluate import evaluate
 from project.reports.data import describe_data, show
-from project.runs.list import main as list_runs
 from project.serving.export import export
 from project.serving.files import predict
 
@@ -53,7 +53,7 @@ def use_all(
     answers = predict(name, inputs).table
     exported = export(name, "onnx", str(folder / "export"))
     assert "opened 2 times" in (exported.folder / "card.md").read_text()
-    list_runs([])
+    assert main(["runs"]) == 0
     assert f"of {winner.registration.name}" in capsys.readouterr().out
     return answers
 
