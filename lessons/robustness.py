@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from project.compare.analysis import Drawn, Runs, Trained
 from project.figures import robustness as figures
-from project.reports.robustness import CORRUPTIONS, measure_robustness
+from project.reports.corruptions import CORRUPTIONS
+from project.reports.robustness import measure_robustness
 
 NEEDS = "a classifier of images"
 MAX_SAMPLES = 2000  # validation images that are corrupted

@@ -11,10 +11,13 @@ from project.figures.style import (
     COLOURS,
     TRAIN,
     as_label,
+    band,
     clean,
     grid,
+    label_left,
     legend_above,
     new_figure,
+    panels,
     show_image,
 )
 
@@ -29,28 +32,20 @@ def robustness_curves(
         curves: Amounts and accuracies of each seed, by corruption and model.
         units: Units of the amounts, by corruption.
     """
-    rows = -(-len(curves) // 4)
-    columns = -(-len(curves) // rows)
-    figure = new_figure(2.9 * columns, 2.5 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axes, (name, by_model) in zip(panels, curves.items(), strict=False):
+    columns = -(-len(curves) // -(-len(curves) // 4))  # at most 4, evenly filled rows
+    figure, cells = panels(len(curves), columns, (2.9, 2.5), sharey=True)
+    for axes, (name, by_model) in zip(cells, curves.items(), strict=True):
         for place, (model, seeds) in enumerate(by_model.items()):
+            accuracies = [values for _, values in seeds]
             colour = COLOURS[place % len(COLOURS)]
-            amounts = seeds[0][0]
-            values = np.array([accuracies for _, accuracies in seeds])
-            axes.plot(amounts, values.mean(0), ".-", color=colour, label=as_label(model, 40))
-            low, high = values.min(0), values.max(0)
-            axes.fill_between(amounts, low, high, color=colour, alpha=0.15, linewidth=0)
+            band(axes, seeds[0][0], accuracies, colour, as_label(model, 40), ".")
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(units[name], fontsize=9)
         axes.set_ylim(0, 1.02)
         clean(axes)
-    for axes in panels[::columns][:rows]:
-        axes.set_ylabel("val/accuracy")
-    for axes in panels[len(curves) :]:
-        axes.axis("off")
+    label_left(cells, "val/accuracy")
     if any(len(by_model) > 1 for by_model in curves.values()):
-        legend_above(figure, panels[0])
+        legend_above(figure, cells[0])
     return figure
 
 

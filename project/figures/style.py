@@ -71,7 +71,7 @@ def panels(
     """A figure of equal panels, row by row.
 
     Args:
-        count: Number of panels; places left over in the last row stay empty.
+        count: Number of panels; unused places in the last row stay empty.
         columns: Maximum number of panels in a row.
         size: Width and height of a panel, inches.
         margin: Height to add for a legend or title, inches.
@@ -82,15 +82,15 @@ def panels(
     rows = -(-count // columns)
     figure = new_figure(max(4.0, size[0] * columns), size[1] * rows + margin)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-    for left_over in axes.flat[count:]:
-        left_over.axis("off")
+    for unused in axes.flat[count:]:
+        unused.axis("off")
     return figure, axes.ravel().tolist()[:count]
 
 
 def grid(
     num_cells: int, columns: int, cell: float = 1.25, title: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of square cells, row by row; cells left over are empty."""
+    """A figure of square cells, row by row; unused cells stay empty."""
     figure, cells = panels(num_cells, columns, (cell, cell), 0.5)
     if title:
         figure.suptitle(title, fontsize=10)

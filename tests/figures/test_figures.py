@@ -21,7 +21,7 @@ from project.figures import (
     robustness,
     training,
 )
-from project.reports.robustness import CORRUPTIONS
+from project.reports.corruptions import CORRUPTIONS
 
 RANDOM = np.random.default_rng(0)
 
