@@ -53,6 +53,8 @@ def _run(words: list[str]) -> int:
     result = call(COMMANDS[name], words)
     if result is not None:
         _print(COMMANDS[name], result, "--json" in flags)
+    if failure := getattr(result, "failure", ""):
+        raise TrainingError(failure)
     return 0
 
 

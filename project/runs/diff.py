@@ -3,16 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
 
-from project.cli.command import run_command
 from project.config.check import flatten
 from project.core.console import stdout
-from project.core.errors import UserError
 from project.core.types import RunId
 from project.runs.list import ID_LENGTH
 from project.tracking.find import find_run
@@ -130,15 +128,3 @@ def _subtract(pair: tuple[str, str]) -> str:
     except ValueError:
         return ""
     return f"{second - first:+.6g}"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Prints what differs between the two runs of a command line."""
-    if len(arguments) != 2:
-        given = " ".join(arguments) or "nothing"
-        raise UserError(f'runs: {given}: expected two runs, as in make diff RUNS="<id> <id>"')
-    show(diff(*arguments))
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__ or "")

@@ -7,9 +7,7 @@ from annotated_types import Ge, Le
 from rich.markup import escape
 from rich.table import Table
 
-from project.cli.command import run_command
 from project.core.console import stdout
-from project.core.errors import UserError
 from project.tracking.find import RunInfo, latest_runs
 
 ID_LENGTH = 10  # letters of an id that tables show; commands accept that many
@@ -56,18 +54,3 @@ def format_seconds(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
     return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Prints the table."""
-    limit = 20
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key != "limit" or not value.isdecimal() or not 0 < int(value) <= 10_000:
-            raise UserError(f"{argument}: expected limit=<number from 1 to 10000>")
-        limit = int(value)
-    show(list_runs(limit))
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__ or "")

@@ -1,107 +1,107 @@
-"""Trains a run again from what it has logged, and says whether the result is the same.
+"""Trains a run again in a worktree of its commit, and compares the results.
 
-Usage: python -m project.runs.reproduce run=RUN
-
-  run   of a finished run: its id, its first letters as `make runs` shows them, or last
-
-In a clean worktree of the run's commit, with its uncommitted changes, its config and seed, its
-packages: those that are installed here in another version are fetched into a folder of their own.
-The new run is tagged `reproduces`. Exit code 0 if all metrics on val are equal bit for bit, else 1.
+The worktree has the run's uncommitted changes, config and seed. Packages whose installed version
+differs from the run's are installed into a folder of their own. The new run is tagged `reproduces`.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
 
 from project import ROOT
-from project.cli.command import run_command
+from project.core.console import say, stdout
 from project.core.errors import TrainingError, UserError
-from project.core.signals import stoppable
-
-if TYPE_CHECKING:
-    from project.tracking.run import Run
+from project.core.types import RunId
+from project.tracking.find import find_run
+from project.tracking.lineage import NO_GIT, git, packages, parse_packages, run_command
+from project.tracking.run import Run
+from project.tracking.store import experiment_name, tracking_uri
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What became of training a run again.
+    """Comparison of a run with its repetition.
 
     Attributes:
-        original: id of the run.
-        run_id: of the new one.
-        metrics: of the best epoch on val, of both.
-        devices: that both were trained on.
+        original: Id of the first run.
+        run_id: Id of the new run.
+        metrics: Metrics on val at the best epoch by name, of the first and the new run.
+        devices: Devices of the first and the new run.
+        failure: Reason for exit code 1; empty if all metrics are equal bit for bit.
     """
 
     original: str
     run_id: str
     metrics: Mapping[str, tuple[float, float]]
     devices: tuple[str, str]
+    failure: str
 
     @property
     def is_equal(self) -> bool:
-        """Whether every metric is the same, bit for bit."""
-        return all(first == second for first, second in self.metrics.values())
+        """Whether all metrics are equal bit for bit."""
+        return not self.failure
 
 
-def reproduce(run_id: str) -> Reproduction:
-    """Trains a run again.
+def reproduce(run: RunId) -> Reproduction:
+    """Trains a run again from what it has logged, and compares the results.
 
     Args:
-        run_id: of a finished run, its beginning, or ``last``.
+        run: Finished run: its id, the first letters of it, or ``last``.
 
     Raises:
-        UserError: there is no such run, or its code isn't in this repository any more.
-        TrainingError: training failed this time.
+        UserError: There is no such run, or its code is not in this repository.
+        TrainingError: Training failed this time.
     """
-    from project.tracking.find import find_run
-    from project.tracking.lineage import packages, parse_packages
-    from project.tracking.run import Run
+    with tempfile.TemporaryDirectory() as temporary:
+        original = find_run(run)
+        if (status := original.mlflow_run.info.status) != "FINISHED":
+            raise UserError(f"run: {original.id}: it is {status}: expected a run that is FINISHED")
+        folder = Path(temporary)
+        with _worktree(folder / "tree", original) as tree:
+            _install_packages(original, folder / "packages")
+            again = Run(_train(original, tree, folder))
+    again.set_tags({"reproduces": original.id})
+    first, second = original.mlflow_run.data, again.mlflow_run.data
+    metrics = {
+        name.replace("best/", "val/"): (value, second.metrics.get(name, float("nan")))
+        for name, value in first.metrics.items()
+        if name.startswith("best/")
+    }
+    before, now = first.tags.get("device", ""), second.tags.get("device", "")
+    failure = ""
+    if any(one != other for one, other in metrics.values()):
+        place = "on the same devices" if before == now else f"on {now} instead of {before}"
+        failure = f"the results differ, {place}: see the metrics"
+    return Reproduction(original.id, again.id, metrics, (before, now), failure)
 
-    with stoppable(), tempfile.TemporaryDirectory() as temporary:
-        run = find_run(run_id)
-        status = run.mlflow_run.info.status
-        if status != "FINISHED":
-            raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
-        original = run.mlflow_run.data
-        installed = parse_packages(packages())
-        others = {
-            name: version
-            for name, version in parse_packages(run.read_text("requirements.txt")).items()
-            if installed.get(name) != version and name != "lightning-experiments"
-        }
-        place = Path(temporary)
-        commit = original.tags.get("mlflow.source.git.commit", "")
-        changes = run.read_text("uncommitted.diff")
-        with _worktree(place / "tree", run, commit, changes) as tree:
-            if others:
-                _install(others, place / "packages")
-            again = Run(_train(run, tree, place))
-    again.set_tags({"reproduces": run.id})
-    found = again.mlflow_run.data
-    return Reproduction(
-        original=run.id,
-        run_id=again.id,
-        metrics={
-            name.replace("best/", "val/"): (value, found.metrics.get(name, float("nan")))
-            for name, value in original.metrics.items()
-            if name.startswith("best/")
-        },
-        devices=(original.tags.get("device", ""), found.tags.get("device", "")),
-    )
+
+def show(result: Reproduction) -> None:
+    """Prints the metrics of both runs."""
+    print(f"run {result.run_id} has trained run {result.original} again")
+    if result.is_equal:
+        for name, (value, _) in result.metrics.items():
+            print(f"  {name} {value:.6g}: equal, bit for bit")
+        return
+    table = Table("metric", "first", "again", "difference", box=None, pad_edge=False)
+    for name, (first, second) in result.metrics.items():
+        table.add_row(name, f"{first:.9g}", f"{second:.9g}", f"{second - first:+.3g}")
+    stdout().print(table)
 
 
 @contextmanager
-def _worktree(path: Path, run: "Run", commit: str, changes: str) -> Iterator[Path]:
-    """The repository as it was when the run was started."""
+def _worktree(path: Path, run: Run) -> Iterator[Path]:
+    """Checks out the code of a run, with its uncommitted changes, and removes it at the end."""
+    commit = run.mlflow_run.data.tags.get("mlflow.source.git.commit")
     if not commit:
         raise UserError(f"run: {run.id}: it was trained outside of git: expected one with a commit")
     if _git("cat-file", "-e", f"{commit}^{{commit}}"):
@@ -111,118 +111,78 @@ def _worktree(path: Path, run: "Run", commit: str, changes: str) -> Iterator[Pat
         )
     try:
         if reason := _git("worktree", "add", "--detach", "--quiet", str(path), commit):
-            raise TrainingError(f"run {run.id}: git can't lay out its commit: {reason}")
-        if changes:
+            raise TrainingError(f"run {run.id}: git can't check out its commit: {reason}")
+        if changes := run.read_text("uncommitted.diff"):
             patch = path.with_name("uncommitted.diff")
             patch.write_bytes(changes.encode())
             if reason := _git("apply", "--whitespace=nowarn", str(patch), folder=path):
                 raise UserError(f"run: {run.id}: its uncommitted changes don't apply: {reason}")
-        # What was downloaded once is not again. Git ignores a folder `data`, not a link.
+        # Link each download: git ignores a folder `data`, but not a link of that name.
         (path / "data").mkdir()
         for each in (ROOT / "data").glob("*"):
             (path / "data" / each.name).symlink_to(each)
         yield path
     finally:
-        _git("worktree", "unlock", str(path))  # it is while git lays it out
+        _git("worktree", "unlock", str(path))  # An interrupted `add` has left it locked.
         _git("worktree", "remove", "--force", str(path))
         shutil.rmtree(path, ignore_errors=True)
         _git("worktree", "prune")
 
 
 def _git(*arguments: str, folder: Path | None = None) -> str:
-    """Runs git; what it has against it, in a line, or nothing."""
-    try:
-        done = _run(
-            ["git", *arguments],
-            cwd=folder or ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            errors="replace",
-        )
-    except OSError as error:
-        raise UserError(f"git: it can't be run ({error.strerror}): expected it on PATH") from None
+    """Runs git; returns its error message in one line, or nothing."""
+    done = git(*arguments, cwd=folder or ROOT)
+    if done.returncode == NO_GIT:
+        raise UserError(f"git: {done.stderr}: expected git on PATH")
     if done.returncode == 0:
         return ""
     return " ".join(done.stderr.split()) or f"exit code {done.returncode}"
 
 
-def _install(packages: Mapping[str, str], folder: Path) -> None:
-    """Fetches packages into a folder, beside those that are installed."""
-    wanted = [f"{name}=={version}" for name, version in sorted(packages.items())]
-    print(f"fetching what the run had in other versions: {', '.join(wanted)}", file=sys.stderr)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    options = ["--disable-pip-version-check", "--target", str(folder)]
-    done = subprocess.run([*command, *options, *wanted], capture_output=True, text=True)
+def _install_packages(run: Run, folder: Path) -> None:
+    """Installs the packages that the run had in other versions into a folder."""
+    installed = parse_packages(packages())
+    others = [
+        f"{name}=={version}"
+        for name, version in sorted(parse_packages(run.read_text("requirements.txt")).items())
+        if installed.get(name) != version and name != "lightning-experiments"
+    ]
+    if not others:
+        return
+    say(f"installing the run's versions of other packages: {', '.join(others)}")
+    options = ["--quiet", "--no-deps", "--disable-pip-version-check", "--target", str(folder)]
+    done = run_command(
+        [sys.executable, "-m", "pip", "install", *options, *others],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "pip failed"
-        raise TrainingError(f"the run's packages can't be fetched: {reason}")
+        reason = next(iter(done.stderr.strip().splitlines()[-1:]), "pip failed")
+        raise TrainingError(f"the run's packages can't be installed: {reason}")
 
 
-def _train(run: "Run", tree: Path, place: Path) -> str:
-    """Trains in a process of its own; the id of the new run."""
-    from project.tracking.store import experiment_name, tracking_uri
-
-    config = place / "config.yaml"
+def _train(run: Run, tree: Path, folder: Path) -> str:
+    """Trains in a process of its own with the run's code; returns the id of the new run."""
+    config = folder / "config.yaml"
     config.write_text(run.read_text("config.yaml"))
     environment = {
         **os.environ,
-        # Not this project's code and packages, but the run's.
-        "PYTHONPATH": os.pathsep.join([str(place / "packages"), str(tree)]),
+        "PYTHONPATH": os.pathsep.join([str(folder / "packages"), str(tree)]),
         "MLFLOW_TRACKING_URI": tracking_uri(),
         "MLFLOW_EXPERIMENT_NAME": experiment_name(),
     }
-    # -P: else the working folder, against which the paths in the config were given, comes first.
     if threads := run.mlflow_run.data.tags.get("threads"):
-        environment["OMP_NUM_THREADS"] = threads  # sums in another order round otherwise
-    command = [sys.executable, "-P", "-m", "project.train", f"experiment={config}"]
-    done = _run(command, env=environment, stdout=subprocess.PIPE)
-    found = re.findall(r"^run (\w{32})$", done.stdout, re.M)
-    if done.returncode or not found:
-        raise TrainingError(f"run {run.id} can't be trained again: exit code {done.returncode}")
-    return str(found[0])
-
-
-def _run(command: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Like ``subprocess.run``, which doesn't let a command clean up when this one is stopped."""
-    with subprocess.Popen(command, text=True, **options) as process:
-        try:
-            output, errors = process.communicate()
-        except BaseException:
-            process.terminate()
-            process.wait(60)
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, output, errors)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Reproduces the run of a command line and prints how the results compare."""
-    run_id = ""
-    for argument in arguments:
-        key, _, run_id = argument.partition("=")
-        if key != "run":
-            raise UserError(f"{argument}: expected run=<run id>, or run=last")
-    if not run_id:
-        raise UserError("run: missing: expected run=<run id>, or run=last")
-    _show(reproduce(run_id))
-
-
-def _show(done: Reproduction) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    print(f"run {done.run_id} has trained run {done.original} again")
-    if done.is_equal:
-        for name, (value, _) in done.metrics.items():
-            print(f"  {name} {value:.6g}: equal, bit for bit")
-        return
-    table = Table("metric", "first", "again", "difference", box=None, pad_edge=False)
-    for name, (first, second) in done.metrics.items():
-        table.add_row(name, f"{first:.9g}", f"{second:.9g}", f"{second - first:+.3g}")
-    Console().print(table)
-    before, now = done.devices
-    where = "on the same devices" if before == now else f"on {now} instead of {before}"
-    raise TrainingError(f"the result is not the same, {where}: see the table")
-
-
-if __name__ == "__main__":
-    run_command(main, __doc__)
+        environment["OMP_NUM_THREADS"] = threads  # Sums depend on the number of threads.
+    has_json = (tree / "project" / "__main__.py").exists()  # Older code prints text only.
+    command = ["project", "train", "--json"] if has_json else ["project.train"]
+    # -P keeps the code of the working folder out: paths in the config are relative to that folder.
+    done = run_command(
+        [sys.executable, "-P", "-m", *command, f"experiment={config}"],
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+    if done.returncode == 0 and has_json:
+        return str(json.loads(done.stdout)["run_id"])
+    if done.returncode == 0 and (match := re.search(r"^run (\w{32})$", done.stdout, re.M)):
+        return match[1]
+    raise TrainingError(f"run {run.id} can't be trained again: exit code {done.returncode}")

@@ -31,19 +31,18 @@ def find_parent(run_id: str) -> Run:
     """Returns the parent run of a study.
 
     Raises:
-        UserError: It isn't in this store, or was deleted.
+        UserError: This store doesn't have it, or it was deleted.
     """
-    parent = Run(run_id)
+    parent, fault = Run(run_id), "was deleted"
     try:
-        stage = parent.mlflow_run.info.lifecycle_stage
+        if parent.mlflow_run.info.lifecycle_stage == "active":
+            return parent
     except MlflowException:
-        raise UserError(
-            f"sweep.study: its run {run_id} isn't in {tracking_uri()}: set the same "
-            "MLFLOW_TRACKING_URI wherever you work on this study, or start another with STUDY="
-        ) from None
-    if stage != "active":
-        raise UserError(f"sweep.study: its run {run_id} was deleted: start another with STUDY=")
-    return parent
+        fault = f"isn't in {tracking_uri()}"
+    raise UserError(
+        f"sweep.study: its run {run_id} {fault}: expected the study's own MLFLOW_TRACKING_URI, or "
+        "STUDY= with a new name"
+    )
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.models import get_model_info
 
 from project.core.errors import UserError
 from project.tracking.lineage import Data
 from project.tracking.run import PARENT, Run
-from project.tracking.store import open_store, tracking_uri
+from project.tracking.store import open_store, tracking_uri, use_tracking_uri
 
 
 @dataclass(frozen=True)
@@ -196,22 +197,15 @@ def find_model_run(model: str) -> Run:
     """
     if not model.startswith("models:/"):
         return find_run(model)
-    client, _ = open_store()
-    name, _, version = model.removeprefix("models:/").rpartition("/")
-    aliased, _, alias = model.removeprefix("models:/").rpartition("@")
+    open_store()
     try:
-        if aliased:
-            stored = client.get_model_version_by_alias(aliased, alias)
-        elif version == "latest":
-            versions = client.search_model_versions(f"name='{name}'")
-            stored = max(versions, key=lambda each: int(each.version))
-        else:
-            stored = client.get_model_version(name, version)
-    except (MlflowException, ValueError):
+        with use_tracking_uri():
+            run_id = get_model_info(model).run_id
+    except (MlflowException, OSError):
         raise UserError(
             f"run: {model}: there is no such model: expected models:/<name>@champion"
         ) from None
-    return find_run(str(stored.run_id))
+    return find_run(str(run_id))
 
 
 def model_id(run: Run) -> str:

@@ -6,12 +6,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,62 +22,55 @@ from mlflow.entities import DatasetInput, InputTag
 from project import ROOT
 
 MAX_FILE = 1_000_000  # bytes; a larger new file is not taken for code
-
-
-class Samples(Protocol):
-    """Inputs and targets of one split."""
-
-    inputs: Any
-    targets: Any
+NO_GIT = 127  # exit code, as a shell reports a missing program
+GIT_OPTIONS = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
+HASHED = ("project/config", "project/data", "project/models", "project/training")
 
 
 class Data(Protocol):
-    """The splits of a data set: a ``DataModule``, whose imports are too slow for this package.
-
-    Attributes:
-        split: Sample indices of each split.
-        duplicates: Number of samples that occur in both splits of a pair, by pair.
-        fingerprints: SHA-256 of each split by name.
-    """
+    """The splits of a ``DataModule``, whose own module is too slow to import for a look at runs."""
 
     split: Any
+    train: Any
+    val: Any
     duplicates: dict[str, int]
     fingerprints: dict[str, str]
-
-    @property
-    def train(self) -> Samples:
-        """Training split."""
-
-    @property
-    def val(self) -> Samples:
-        """Validation split."""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all splits together."""
 
 
-def git(*arguments: str, index: Path | None = None) -> str:
-    """What git prints in the project's folder; empty where there is no git or no repository."""
-    environment = {"GIT_INDEX_FILE": str(index)} if index else {}
+def run_command(command: Sequence[str], **options: Any) -> "CompletedProcess[str]":
+    """Runs a command like ``subprocess.run``, but lets it clean up when this process is stopped."""
+    with Popen(command, text=True, errors="surrogateescape", **options) as process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.terminate()
+            process.wait(60)
+            raise
+    return CompletedProcess(command, process.returncode, output, errors)
+
+
+def git(*arguments: str, **options: Any) -> "CompletedProcess[str]":
+    """Runs git in the project's folder, or in ``cwd``; the exit code is ``NO_GIT`` without git."""
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
+        return run_command(["git", *arguments], **GIT_OPTIONS | options)
+    except OSError as error:
+        return CompletedProcess(arguments, NO_GIT, "", f"it can't be run ({error.strerror})")
+
+
+def read_git(*arguments: str, index: Path | None = None) -> str:
+    """Output of git, with another index file if there is one; empty if git fails."""
+    variables = {"GIT_OPTIONAL_LOCKS": "0"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    done = git(*arguments, env={**os.environ, **variables})
+    return "" if done.returncode else done.stdout
 
 
 def source_tags() -> dict[str, str]:
-    """MLflow's own tags of who started what."""
+    """MLflow's own tags of a run's source, with the commit of this project."""
+    # MLflow's resolver takes the commit of the repository around argv[0], and none in a worker.
     return {
         "mlflow.source.name": command_line(),
         "mlflow.source.type": "LOCAL",
@@ -85,30 +79,29 @@ def source_tags() -> dict[str, str]:
     }
 
 
-@cache  # what runs is the code that was there when the process began
+@cache  # The code that runs is that of the moment when the process began.
 def commit() -> str:
     """The commit that is checked out; empty outside a repository."""
-    return git("rev-parse", "HEAD").strip()
+    return read_git("rev-parse", "HEAD").strip()
 
 
 @cache
 def uncommitted() -> str:
-    """A diff of everything that differs from the commit, new files of up to 1 MB included."""
-    folder = git("rev-parse", "--absolute-git-dir").strip()
+    """A diff of everything that differs from the commit, including new files of up to 1 MB."""
+    folder = read_git("rev-parse", "--absolute-git-dir").strip()
     if not folder:
         return ""
-    # In a copy of the index, so that the user's own stays as it is.
+    # A copy of the index takes the new files, so that the user's own stays as it is.
     with tempfile.TemporaryDirectory() as temporary:
         index = Path(temporary) / "index"
         if (Path(folder) / "index").exists():
             shutil.copy(Path(folder) / "index", index)
-        new = git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
-        small = [name for name in new if name and _is_small(ROOT / name)]
-        if small:
-            git("add", "--intent-to-add", "--", *small, index=index)
-        # Whatever the user's settings make of a diff, this one is to be applied again.
+        new = read_git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
+        if small := [name for name in new if name and _is_small(ROOT / name)]:
+            read_git("add", "--intent-to-add", "--", *small, index=index)
+        # The diff must apply again, whatever the user's settings make of diffs.
         plain = ("--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
-        diff = git("diff", "HEAD", "--binary", *plain, index=index)
+        diff = read_git("diff", "HEAD", "--binary", *plain, index=index)
         return diff.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -120,27 +113,28 @@ def _is_small(file: Path) -> bool:
 
 
 @cache
-def source_hash(*packages: str) -> str:
-    """SHA-256 over the code that decides the numbers of a run, and the version of torch.
+def source_hash(*folders: str) -> str:
+    """SHA-256 of the code that determines the numbers of a run, and of torch's version.
 
     Args:
-        packages: further ones of this project, by name.
+        *folders: Further folders or files with code, relative to the repository.
     """
     digest = hashlib.sha256(version("torch").encode())
-    for package in (".", "models", "data", *packages):
-        for file in sorted((ROOT / "project" / package).glob("*.py")):
+    for folder in (*HASHED, *folders):
+        place = ROOT / folder
+        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 @cache
 def packages() -> str:
-    """The installed packages, one ``name==version`` a line."""
-    # Of two of one name, such as one inside setuptools, the first is what is imported.
-    found: dict[str, str] = {}
+    """The installed packages, one ``name==version`` per line."""
+    # If two have the same name, such as one inside setuptools, the first is imported.
+    versions: dict[str, str] = {}
     for each in distributions():
-        found.setdefault(each.metadata["Name"], each.version)
-    lines = [f"{name}=={version}" for name, version in found.items()]
+        versions.setdefault(each.metadata["Name"], each.version)
+    lines = [f"{name}=={version}" for name, version in versions.items()]
     return "\n".join(sorted(lines, key=str.lower)) + "\n"
 
 
@@ -151,7 +145,7 @@ def parse_packages(text: str) -> dict[str, str]:
 
 
 def user() -> str:
-    """Who runs this; empty where the system has no name for them."""
+    """Name of the user; empty where the system has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -159,7 +153,7 @@ def user() -> str:
 
 
 def command_line() -> str:
-    """The command that runs this process, ready to be pasted but for passwords in addresses."""
+    """The command of this process, ready to be pasted; passwords in addresses are masked."""
     arguments = list(sys.argv)
     if arguments and arguments[0].endswith(".py") and Path(arguments[0]).is_relative_to(ROOT):
         module = Path(arguments[0]).relative_to(ROOT).with_suffix("")
@@ -169,7 +163,7 @@ def command_line() -> str:
 
 
 def data_tags(data: Data) -> dict[str, str]:
-    """Tags of a run that tell its data from others."""
+    """Tags that identify the data of a run."""
     return {
         "split.fingerprint": data.fingerprint,
         "split.test_fingerprint": data.fingerprints["test"],
@@ -190,12 +184,8 @@ def dataset_inputs(data: Data, name: str) -> list[DatasetInput]:
         inputs = samples.inputs  # MLflow logs their shape and type.
         if not isinstance(inputs, np.ndarray):  # Rows of a file are not read for that.
             inputs = np.broadcast_to(np.zeros((), inputs.dtype), inputs.shape)
-        dataset = from_numpy(
-            inputs,
-            targets=samples.targets,
-            name=f"{name}-{split}",
-            digest=data.fingerprints[split][:36],
-        )
+        digest = data.fingerprints[split][:36]
+        dataset = from_numpy(inputs, targets=samples.targets, name=f"{name}-{split}", digest=digest)
         tags = [InputTag("mlflow.data.context", split)]
         records.append(DatasetInput(dataset._to_mlflow_entity(), tags))
     return records

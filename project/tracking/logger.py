@@ -72,8 +72,8 @@ def metric_logger(run: Run, enabled: bool = True) -> Iterator[RunLogger | None]:
         raise
     if not writer.close():
         raise TrainingError(
-            f"MLflow doesn't answer: run {run.id} can be resumed when it does, "
-            f"{run.folder} keeps its metrics"
+            f"MLflow is unreachable: run {run.id} can be resumed later, {run.folder} keeps its "
+            "metrics"
         )
 
 

@@ -1,9 +1,7 @@
 """Saved models: logged, and loaded without unpickling anything."""
 
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
@@ -19,9 +17,10 @@ from project.core.arrays import Array
 from project.core.errors import UserError
 from project.tracking.find import find_run, model_id
 from project.tracking.run import Run
-from project.tracking.store import open_store, tracking_uri, use_tracking_uri
+from project.tracking.store import open_store, set_variable, tracking_uri, use_tracking_uri
 
 CONTRACT = "contract"  # key of a saved model's metadata
+NO_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"  # pickled files could run code
 
 
 def log_model(
@@ -91,11 +90,9 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
             folder = mlflow.artifacts.download_artifacts(address, tracking_uri=tracking_uri())
             metadata = Model.load(folder).metadata or {}
             if CONTRACT not in metadata:
-                raise UserError(
-                    f"run: {model}: its input format was not saved with it: expected a model that "
-                    "this version of `make train` has saved"
-                )
-            with warnings.catch_warnings(), _refuse_pickle():
+                reason = "it was saved without its input format"
+                raise UserError(f"run: {model}: {reason}: expected a model of this project")
+            with warnings.catch_warnings(), set_variable(NO_PICKLE, "false"):
                 warnings.simplefilter("ignore")
                 network = mlflow.pytorch.load_model(folder)
     except (MlflowException, OSError) as error:
@@ -105,18 +102,3 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
             "models:/<name>@champion"
         ) from None
     return network, metadata[CONTRACT]
-
-
-@contextmanager
-def _refuse_pickle() -> Iterator[None]:
-    """Makes MLflow reject files that could run code when they are loaded."""
-    variable = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
-    previous = os.environ.get(variable)
-    os.environ[variable] = "false"
-    try:
-        yield
-    finally:
-        if previous is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = previous

@@ -1,4 +1,4 @@
-"""MLflow's model registry: one model a data set and architecture, with a champion."""
+"""MLflow's model registry: one model per data set and architecture, with a champion."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +16,10 @@ class Registration:
     """A run's model in the registry.
 
     Attributes:
-        name: of the registered model.
-        version: of it.
+        name: Name of the registered model.
+        version: Version of the model.
         alias: ``champion`` or ``challenger``.
-        reason: why it is that.
+        reason: Comparison that led to the alias.
     """
 
     name: str
@@ -29,48 +29,46 @@ class Registration:
 
 
 def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registration:
-    """Registers the model of a run under ``<data>-<model>``.
+    """Registers the model of a run under ``<data>-<model>``; a run is registered only once.
 
-    It becomes champion if there is none, or if its score on val beats that of the present champion
-    on the same split; else challenger. The test set has no say in it. A run is registered once.
+    It becomes champion if there is none, or if its score on val is better than the champion's on
+    the same split; else challenger. The test set plays no part in it.
 
     Args:
-        run: finished, with a model.
-        score_name: that decides.
-        mode: whether it is to be large or small.
+        run: Finished run with a model.
+        score_name: Metric on val to compare.
+        mode: Whether the metric is to be minimised or maximised.
     """
-    tags = run.mlflow_run.data.tags
-    name = f"{tags['data']}-{tags['model']}"
-    client = run.client
-    present = _find_alias(run, name, "champion")
-    version = _find_version(run, name) or _create_version(run, name)
+    client, stored = run.client, run.mlflow_run.data
+    name = f"{stored.tags['data']}-{stored.tags['model']}"
     key = f"best/{score_name}"
-    score = run.mlflow_run.data.metrics[key]
-    text = f"val/{score_name} {score:.4f}"
-    if present is None:
-        alias, reason = "champion", f"{text}, the first of its name"
-    elif present.version == version.version:
-        alias, reason = "champion", f"{text}, as before"
+    score = stored.metrics[key]
+    champion = _find_alias(run, name, "champion")
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run.id}'")
+    version = str((versions[0] if versions else _create_version(run, name)).version)
+    alias, reason = "champion", f"val/{score_name} {score:.4f}"
+    if champion is None:
+        reason += ", the first of its name"
+    elif str(champion.version) == version:
+        reason += ", as before"
     else:
-        other = client.get_run(str(present.run_id)).data
-        other_score = other.metrics[key]
-        better = score > other_score if mode == "max" else score < other_score
-        than = f"version {present.version}'s {other_score:.4f}"
-        if other.tags["split.fingerprint"] != tags["split.fingerprint"]:
+        other = client.get_run(str(champion.run_id)).data
+        best = other.metrics[key]
+        if other.tags["split.fingerprint"] != stored.tags["split.fingerprint"]:
             alias = "challenger"
-            reason = f"{text}, on another split than version {present.version}"
-        elif better:
-            alias, reason = "champion", f"{text} beats {than}"
+            reason += f", on another split than version {champion.version}"
+        elif score > best if mode == "max" else score < best:
+            reason += f" is better than version {champion.version}'s {best:.4f}"
         else:
-            alias, reason = "challenger", f"{text} does not beat {than}"
-    client.set_registered_model_alias(name, alias, version.version)
-    if alias == "champion":  # it may have been the challenger before
-        challenger = _find_alias(run, name, "challenger")
-        if challenger is not None and challenger.version == version.version:
-            client.delete_registered_model_alias(name, "challenger")
+            alias = "challenger"
+            reason += f" is not better than version {champion.version}'s {best:.4f}"
+    client.set_registered_model_alias(name, alias, version)
+    challenger = _find_alias(run, name, "challenger")
+    if alias == "champion" and challenger is not None and str(challenger.version) == version:
+        client.delete_registered_model_alias(name, "challenger")
     for tag, value in {"score": f"val/{score_name}", "value": f"{score:.6g}"}.items():
-        client.set_model_version_tag(name, version.version, tag, value)
-    return Registration(name, str(version.version), alias, reason)
+        client.set_model_version_tag(name, version, tag, value)
+    return Registration(name, version, alias, reason)
 
 
 def _find_alias(run: Run, name: str, alias: str) -> ModelVersion | None:
@@ -80,11 +78,6 @@ def _find_alias(run: Run, name: str, alias: str) -> ModelVersion | None:
         return None
 
 
-def _find_version(run: Run, name: str) -> ModelVersion | None:
-    found = run.client.search_model_versions(f"name = '{name}' and run_id = '{run.id}'")
-    return found[0] if found else None
-
-
 def _create_version(run: Run, name: str) -> ModelVersion:
     model = model_id(run)
     try:
@@ -92,7 +85,6 @@ def _create_version(run: Run, name: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    with use_tracking_uri():  # the store looks the model up through MLflow's global client
-        return run.client.create_model_version(
-            name, f"models:/{model}", run_id=run.id, model_id=model
-        )
+    with use_tracking_uri():  # The store looks the model up through MLflow's global client.
+        address = f"models:/{model}"
+        return run.client.create_model_version(name, address, run_id=run.id, model_id=model)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import mlflow
 import numpy as np
@@ -25,24 +24,12 @@ from project.core.errors import Pruned, TrainingError, UserError, one_line
 from project.core.signals import Stopped, defer_stop_signals
 from project.tracking import lineage
 from project.tracking.lineage import Data
-from project.tracking.store import (
-    checkpoint_folder,
-    open_store,
-    tracking_uri,
-    use_tracking_uri,
-)
+from project.tracking.store import checkpoint_folder, open_store, use_tracking_uri
 
 PARENT = "mlflow.parentRunId"  # tag of a nested run
 MAX_PARAM = 6000  # characters; MLflow cuts longer values silently
 MAX_BATCH = 100  # params or tags that MLflow takes in one call
 log = logging.getLogger(__name__)
-
-
-class Figure(Protocol):
-    """A Matplotlib figure, whose package is too slow to import here."""
-
-    def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """Saves the figure to a file."""
 
 
 class Run:
@@ -53,11 +40,18 @@ class Run:
 
     Args:
         run_id: Id of an existing run.
+
+    Attributes:
+        folder: Folder of checkpoints and unsent metrics.
+        best_checkpoint: File of the weights with the best score on val.
+        last_checkpoint: File of the training state at the end of the last complete epoch.
     """
 
     def __init__(self, run_id: str) -> None:
         self.id = run_id
         self.folder = checkpoint_folder(run_id)
+        self.best_checkpoint = self.folder / "best.ckpt"
+        self.last_checkpoint = self.folder / "last.ckpt"
         self.client, self.experiment_id = open_store()
 
     @classmethod
@@ -86,10 +80,8 @@ class Run:
     @classmethod
     @contextmanager
     def begin(cls, config: Config, data: Data | None, tags: Mapping[str, str]) -> Iterator["Run"]:
-        """Creates a run and keeps it RUNNING for the block; see ``create``.
-
-        Stop signals are deferred until the run can be closed, or else it would be RUNNING for ever.
-        """
+        """Creates a run and keeps it RUNNING for the block; see ``create``."""
+        # A stop signal between creating and entering would leave the run RUNNING for ever.
         with ExitStack() as stack:
             with defer_stop_signals():
                 run = stack.enter_context(cls.create(config, data, tags))
@@ -120,20 +112,14 @@ class Run:
         try:
             self._lock.acquire()
         except Timeout:
-            raise UserError(
-                f"resume: {self.id}: this run is being trained right now: stop it first"
-            ) from None
+            reason = "this run is being trained right now"
+            raise UserError(f"resume: {self.id}: {reason}: stop it first") from None
         self.client.update_run(self.id, status="RUNNING")
         for tag in {"failure", "pruned"} & set(tags):  # An earlier attempt has left them.
             self.client.delete_tag(self.id, tag)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
             self.close(error)
         finally:
@@ -146,10 +132,9 @@ class Run:
             error: Exception that ended the run; None if it was completed.
         """
         status = "FINISHED"
-        if isinstance(error, (Stopped, KeyboardInterrupt, Pruned)):
-            status = "KILLED"
-        elif error is not None:
-            status = "FAILED"
+        if error is not None:
+            is_stopped = isinstance(error, (Stopped, KeyboardInterrupt, Pruned))
+            status = "KILLED" if is_stopped else "FAILED"
         try:
             if isinstance(error, Pruned):
                 self.set_tags({"pruned": error})
@@ -157,10 +142,7 @@ class Run:
                 self.set_tags({"failure": describe(error)})
             self.client.set_terminated(self.id, status)
         except MlflowException as failure:  # The trained weights are in the folder.
-            message = (
-                f"MLflow doesn't answer ({one_line(failure)}): run {self.id} can be resumed "
-                "when it does"
-            )
+            message = f"MLflow is unreachable ({one_line(failure)}): resume run {self.id} later"
             if error is None:
                 raise TrainingError(message) from None
             log.error(message)
@@ -169,16 +151,6 @@ class Run:
     def mlflow_run(self) -> MlflowRun:
         """MLflow's present record of the run."""
         return self.client.get_run(self.id)
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """File of the weights with the best score on val."""
-        return self.folder / "best.ckpt"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """File of the training state at the end of the last complete epoch."""
-        return self.folder / "last.ckpt"
 
     def config(self) -> Config:
         """The config that the run was started with.
@@ -194,12 +166,10 @@ class Run:
         Raises:
             UserError: It has none.
         """
-        text = self.read_text("config.yaml")
-        if not text:
-            raise UserError(
-                f"run: {self.id}: it was stopped before its config was saved: expected another run"
-            )
-        stored: Node = yaml.safe_load(text)
+        stored: Node | None = yaml.safe_load(self.read_text("config.yaml"))
+        if stored is None:
+            reason = "it was stopped before its config was saved"
+            raise UserError(f"run: {self.id}: {reason}: expected another run")
         return stored
 
     def history(self, key: str) -> tuple[Array, Array]:
@@ -211,10 +181,8 @@ class Run:
     def read_text(self, file: str) -> str:
         """The text of an artifact; empty if the run has none of that name."""
         try:
-            path = mlflow.artifacts.download_artifacts(
-                run_id=self.id, artifact_path=file, tracking_uri=tracking_uri()
-            )
-            return Path(path).read_bytes().decode()  # A diff keeps its line ends.
+            path = Path(self.client.download_artifacts(self.id, file))
+            return path.read_bytes().decode()  # A diff keeps its line ends.
         except (MlflowException, OSError):
             return ""
 
@@ -247,8 +215,8 @@ class Run:
         """Saves the files of a folder as artifacts in a folder ``name``."""
         self.client.log_artifacts(self.id, str(folder), name)
 
-    def log_figures(self, figures: Iterable[tuple[str, Figure]]) -> None:
-        """Saves figures as PNG under ``figures/``."""
+    def log_figures(self, figures: Iterable[tuple[str, Any]]) -> None:
+        """Saves Matplotlib figures as PNG under ``figures/``."""
         for name, figure in figures:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 

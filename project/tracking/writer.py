@@ -1,4 +1,4 @@
-"""Sends metrics to MLflow in batches, off the training thread, and loses none of them."""
+"""Sends metrics to MLflow in batches from a thread of its own, without losing any."""
 
 import json
 import logging
@@ -19,17 +19,17 @@ Point = tuple[str, float, int, int]  # key, value, milliseconds since 1970, step
 
 
 class MetricWriter:
-    """A buffer, a file behind it, and a thread that empties both into MLflow.
+    """A buffer, a spool file behind it, and a thread that sends both to MLflow.
 
-    What the store doesn't take, because it is away, stays in the file and is sent when it is back:
-    after a moment, at the end, or when the run is resumed. A point that is sent twice is kept once.
+    While the store is unreachable, metrics stay in the spool; they are sent when it is back, at the
+    end of the run, or when the run is resumed. MLflow keeps a point that is sent twice only once.
 
     Args:
-        client: of the store.
-        run_id: whose metrics these are.
-        spool: the file for what is not sent yet.
-        interval: seconds between two batches; grows while the store is away.
-        sample: gives metrics of the moment, of the machine for example, in the writer's thread: at
+        client: MLflow client.
+        run_id: MLflow run id.
+        spool: File for metrics that were not sent yet.
+        interval: Seconds between two batches; grows while the store is unreachable.
+        sample: Returns further metrics and their step, such as CPU usage; called in the thread at
             the start, at the end and every ten seconds.
     """
 
@@ -50,18 +50,18 @@ class MetricWriter:
         self._buffer: list[tuple[int, int, Mapping[str, Any]]] = []
         self._lock = threading.Lock()  # held for the file, never for the network
         self._closing = threading.Event()
-        if spool.exists():  # a crash may have cut the last line off
+        if spool.exists():  # A crash may have cut off the last line.
             content = spool.read_bytes()
             spool.write_bytes(content[: content.rfind(b"\n") + 1])
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
 
     def add(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Takes metrics, as numbers or tensors of one element, and returns at once."""
+        """Buffers metrics, numbers or tensors of one element, and returns at once."""
         self._buffer.append((time.time_ns() // 1_000_000, step, metrics))
 
     def save(self) -> None:
-        """Puts the buffer into the file, where even a killed process doesn't lose it."""
+        """Writes the buffer to the spool, which survives a killed process."""
         with self._lock:
             rows, self._buffer = self._buffer, []
             if rows:
@@ -72,7 +72,7 @@ class MetricWriter:
                             file.write(json.dumps(point) + "\n")
 
     def flush(self) -> bool:
-        """Sends everything; False if the store didn't take it and the file keeps it."""
+        """Sends everything; False if the store was unreachable, and the spool keeps it."""
         self.save()
         with self._lock:
             content = self._spool.read_bytes() if self._spool.exists() else b""
@@ -81,22 +81,22 @@ class MetricWriter:
             for start in range(0, len(points), MAX_BATCH):
                 batch = [Metric(*point) for point in points[start : start + MAX_BATCH]]
                 self._client.log_batch(self._run_id, metrics=batch)
-        except Exception as error:  # whatever the store, its driver or the network raise
-            log.warning("MLflow doesn't answer (%s), metrics wait in a file", type(error).__name__)
+        except Exception as error:  # The store, its driver or the network may raise any.
+            log.warning("MLflow is unreachable (%s), metrics wait in a file", type(error).__name__)
             return False
         with self._lock:
             if content:
-                rest = self._spool.read_bytes()[len(content) :]  # saved in the meantime
+                rest = self._spool.read_bytes()[len(content) :]  # Others were saved meanwhile.
                 temporary = self._spool.with_suffix(".new")
                 temporary.write_bytes(rest)
                 temporary.replace(self._spool)
         return True
 
     def close(self, patience: float = 30.0) -> bool:
-        """Ends the thread and sends what is left.
+        """Stops the thread and sends the rest.
 
         Args:
-            patience: seconds to try for, if the store is away.
+            patience: Seconds to retry while the store is unreachable.
 
         Returns:
             Whether everything was sent.
@@ -106,9 +106,7 @@ class MetricWriter:
         deadline = time.monotonic() + patience
         while not self.flush():
             if time.monotonic() > deadline:
-                log.error(
-                    "%s keeps metrics that MLflow didn't take; resume sends them", self._spool
-                )
+                log.error("%s keeps unsent metrics: resume the run to send them", self._spool)
                 return False
             time.sleep(1)
         self._spool.unlink(missing_ok=True)

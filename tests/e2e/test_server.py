@@ -1,4 +1,4 @@
-"""A run against a real MLflow server on loopback, which dies half way and comes back."""
+"""A run against an MLflow server on loopback, which dies half way and comes back."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 import project
 
-SETTINGS = ("data.limit_train=640", "model.width=8", "trainer.max_epochs=400", "augment=none")
+SETTINGS = ("data.limit_train=640", "model.width=8", "trainer.max_epochs=100", "augment=none")
 
 
 @contextmanager
@@ -51,7 +51,9 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_port: int) -> None:
+def test_a_run_survives_the_death_of_its_server_without_losing_metrics(
+    clone: Path, free_port: int
+) -> None:
     uri = f"http://127.0.0.1:{free_port}"
     environment = {
         **os.environ,
@@ -75,14 +77,14 @@ def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_
         process = start(*SETTINGS)
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("epoch  20/"))
-    # The server is dead now; training goes on to its end, and says what became of it.
+    # The server is dead now; training completes, and reports that its metrics were not sent.
     with process:
         rest = process.stderr.read()
         assert process.wait() == 1
     last = rest.splitlines()[-1]
-    assert re.match(r"error: MLflow doesn't answer: run \w+ can be resumed", last)
+    assert re.match(r"error: MLflow is unreachable: run \w+ can be resumed", last)
     assert "Traceback" not in rest
-    assert "epoch 400/400" in rest
+    assert "epoch 100/100" in rest
     run_id = re.findall(r"run (\w{32})", last)[0]
     with serve(store, free_port):
         with start(f"resume={run_id}") as process:
@@ -92,5 +94,5 @@ def test_a_server_that_dies_loses_nothing_and_the_run_goes_on(clone: Path, free_
         client = MlflowClient(uri)
         assert client.get_run(run_id).info.status == "FINISHED"
         steps = {point.step for point in client.get_metric_history(run_id, "train/loss")}
-        assert steps == set(range(1, 4001))
+        assert steps == set(range(1, 1001))
         assert client.list_artifacts(run_id, "figures")

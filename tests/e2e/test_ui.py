@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from conftest import wait_until_it_answers
@@ -18,25 +19,25 @@ import project
 from project.training.results import FitResult
 
 CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason="Chromium is missing: Debian's package chromium"
-)
 
 
 @pytest.fixture(scope="module")
 def ui(digits_run: FitResult, free_port: int) -> Iterator[str]:
-    """The address that the command prints, with the server behind it."""
+    """Address that the command prints, with the server behind it."""
     port = free_port
     with subprocess.Popen(
-        [sys.executable, "-m", "project.tracking.ui", f"port={port}"],
+        [sys.executable, "-m", "project", "ui", f"port={port}"],
         cwd=project.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as server:
-        assert server.stdout is not None
-        address = next(line.strip() for line in server.stdout if "http://" in line)
+        assert server.stderr is not None
+        address = next(line.strip() for line in server.stderr if "http://" in line)
+        Thread(
+            target=server.stderr.read, daemon=True
+        ).start()  # A full pipe would block the server.
         wait_until_it_answers(port, server)
         yield address
         server.send_signal(signal.SIGINT)
@@ -47,6 +48,8 @@ def ui(digits_run: FitResult, free_port: int) -> Iterator[str]:
 
 @pytest.fixture
 def page(ui: str, tmp_path: Path) -> Iterator[object]:
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is missing: Debian's package chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -102,7 +105,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", "project.tracking.ui", f"port={port}"],
+            [sys.executable, "-m", "project", "ui", f"port={port}"],
             cwd=project.ROOT,
             capture_output=True,
             text=True,

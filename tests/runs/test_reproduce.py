@@ -1,31 +1,46 @@
-"""A run trained again from what it has logged alone: its commit, changes, config and packages."""
+"""A run is reproduced from its logged commit, changes, config and packages alone."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from threading import Event, Thread
+from time import monotonic
 
 import pytest
 from mlflow import MlflowClient
 
 import project
+from project.cli.main import main
 from project.core.errors import TrainingError, UserError
 from project.runs import reproduce as module
-from project.runs.reproduce import main, reproduce
+from project.runs.reproduce import reproduce
 
 TINY = ("model.width=8", "trainer.max_epochs=1", "data.limit_train=320", "augment=full")
+OLD = "c7f6242"  # the last commit without `python -m project <command>`
+
+
+def find_objects() -> Path | None:
+    """The objects of the repository that the project is in, if they include the old commit."""
+    command = ["git", "-C", str(project.ROOT)]
+    known = subprocess.run([*command, "cat-file", "-e", f"{OLD}^{{commit}}"], capture_output=True)
+    if known.returncode:
+        return None
+    command += ["rev-parse", "--path-format=absolute", "--git-path", "objects"]
+    return Path(subprocess.run(command, capture_output=True, text=True).stdout.strip())
 
 
 class Clone:
     """The project in a repository of its own, with a store of its own.
 
     Args:
-        folder: where.
+        folder: Folder of the repository.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,25 +65,18 @@ class Clone:
         self.git("add", "-A")
         self.git("commit", "--quiet", "-m", message)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def run(self, *arguments: str, folder: Path | None = None) -> str:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
+        store = f"sqlite:///{self.folder}/mlruns/mlflow.db"
+        done = subprocess.run(
             [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            cwd=folder or self.folder,
+            env={**environment, "MLFLOW_TRACKING_URI": store},
+            capture_output=True,
             text=True,
         )
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        with self.start(*arguments) as process:
-            output, errors = process.communicate(timeout=200)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    def train(self, *overrides: str) -> str:
-        done = self.run("project", "train", *TINY, *overrides)
         assert done.returncode == 0, done.stderr
-        return done.stdout.split("\nrun ")[1].split()[0]
+        return done.stdout
 
     def edit(self, file: str, before: str, after: str) -> None:
         path = self.folder / file
@@ -90,14 +98,14 @@ def run_id(clone: Clone) -> str:
     clone.edit("project/models/cnn.py", "self.scale(", "1.5 * self.scale(")
     option = clone.folder / "conf" / "model" / "mine.yaml"
     option.write_text((clone.folder / "conf" / "model" / "cnn.yaml").read_text())
-    trained = clone.train("model=mine", "seed=7")
+    trained = clone.run("project", "train", *TINY, "model=mine", "seed=7", "--json")
     option.unlink()
     clone.git("checkout", "--quiet", ".")
     clone.edit("conf/optimizer/adamw.yaml", "lr: 2e-3", "lr: 0.5")
-    clone.edit("project/config.py", "ema_decay", "average_decay")  # an option is renamed
+    clone.edit("project/config/check.py", "ema_decay", "average_decay")  # an option is renamed
     clone.commit("second")
     (clone.folder / "data" / "a set").mkdir(parents=True)  # as if downloaded
-    return trained
+    return str(json.loads(trained)["run_id"])
 
 
 @pytest.fixture
@@ -121,11 +129,10 @@ def logged(clone: Clone, run_id: str, file: str, before: str, after: str) -> Ite
 
 
 def test_the_result_is_equal_bit_for_bit(clone: Clone, run_id: str) -> None:
-    done = clone.run("project.runs.reproduce", f"run={run_id[:10]}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(": equal, bit for bit") == 3
+    printed = clone.run("project", "reproduce", f"run={run_id[:10]}")
+    assert printed.count(": equal, bit for bit") == 3
     again = clone.runs()[0]
-    assert f"run {again} has trained run {run_id} again" in done.stdout
+    assert f"run {again} has trained run {run_id} again" in printed
     tags = clone.client.get_run(again).data.tags
     assert tags["reproduces"] == run_id
     first, second = (clone.client.get_run(run).data for run in (run_id, again))
@@ -138,37 +145,70 @@ def test_the_result_is_equal_bit_for_bit(clone: Clone, run_id: str) -> None:
 
 
 @pytest.mark.slow
-def test_another_result_is_said_to_be_another(
+def test_a_run_of_code_without_the_command_line_is_reproduced(
+    clone: Clone, inside: None, tmp_path: Path
+) -> None:
+    if (objects := find_objects()) is None:
+        pytest.skip(f"commit {OLD} is missing: this is a shallow clone")
+    (clone.folder / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n")
+    clone.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "old"), OLD)
+    printed = clone.run("project.train", *TINY, folder=tmp_path / "old")
+    clone.git("worktree", "remove", "--force", str(tmp_path / "old"))
+    again = reproduce(printed.split("\nrun ")[1].split()[0])
+    assert again.is_equal
+    assert len(again.metrics) == 3
+    tags = clone.client.get_run(again.run_id).data.tags
+    assert tags["mlflow.source.git.commit"].startswith(OLD)
+
+
+@pytest.mark.slow
+def test_a_different_result_is_reported(
     clone: Clone, run_id: str, inside: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with (
-        logged(clone, run_id, "config.yaml", "seed: 7", "seed: 8"),
-        pytest.raises(TrainingError, match="not the same, on the same devices: see the table"),
-    ):
-        main([f"run={run_id}"])
-    printed = capsys.readouterr().out
-    assert "val/loss" in printed
-    assert "bit for bit" not in printed
+    with logged(clone, run_id, "config.yaml", "seed: 7", "seed: 8"):
+        assert main(["reproduce", f"run={run_id}"]) == 1
+    printed = capsys.readouterr()
+    assert "error: the results differ, on the same devices: see the metrics" in printed.err
+    assert "val/loss" in printed.out
+    assert "bit for bit" not in printed.out
 
 
-@pytest.mark.parametrize("moment", ["laying out", "training"])
-def test_a_stop_leaves_nothing_behind(moment: str, clone: Clone, run_id: str) -> None:
+@contextmanager
+def stop_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """Sends SIGTERM to this process once the condition holds."""
+    is_over = Event()
+
+    def watch() -> None:
+        deadline = monotonic() + 100
+        while not condition() and not is_over.wait(0.05) and monotonic() < deadline:
+            pass
+        if not is_over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # A signal that comes too late must not end the tests.
+    previous = signal.signal(signal.SIGTERM, lambda *_: None)
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+        signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.parametrize("moment", ["checking out", "training"])
+def test_a_stop_leaves_nothing_behind(moment: str, clone: Clone, run_id: str, inside: None) -> None:
     sign = clone.folder.parent / moment
     attributes = clone.folder / ".git" / "info" / "attributes"
-    if moment == "laying out":
+    if moment == "checking out":
         clone.git("config", "filter.slow.smudge", f"touch '{sign}'; sleep 3; cat")
         attributes.write_text("pool.py filter=slow\n")
     before = clone.runs()
-    with clone.start("project.runs.reproduce", f"run={run_id}") as process:
-        deadline = monotonic() + 100
-        while not (sign.exists() or (moment == "training" and clone.runs() != before)):
-            assert monotonic() < deadline
-            assert process.poll() is None
-            sleep(0.05)
-        process.terminate()
-        _, errors = process.communicate(timeout=100)
+    with stop_when(lambda: sign.exists() or (moment == "training" and clone.runs() != before)):
+        code = main(["reproduce", f"run={run_id}"])
     attributes.unlink(missing_ok=True)
-    assert process.returncode == 143, errors
+    assert code == 143
     assert clone.git("worktree", "list").count("\n") == 1
     assert list((clone.folder / ".git").glob("worktrees/*")) == []
     states = [clone.client.get_run(run).info.status for run in clone.runs()]
@@ -189,7 +229,7 @@ def write_wheel(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_packages_of_other_versions_are_fetched(
+def test_packages_of_other_versions_are_installed(
     clone: Clone, run_id: str, inside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wheel(tmp_path / "wheels")
@@ -202,19 +242,19 @@ def test_packages_of_other_versions_are_fetched(
     assert "forgotten-package==1.5" in packages.read_text().replace("_", "-")
     with (
         logged(clone, run_id, "requirements.txt", "torch==", "forgotten_package==1.6\ntorch=="),
-        pytest.raises(TrainingError, match="packages can't be fetched: "),
+        pytest.raises(TrainingError, match="packages can't be installed: "),
     ):
         reproduce(run_id)
     assert clone.git("worktree", "list").count("\n") == 1
 
 
-def test_what_cannot_be_laid_out_is_one_line(
+def test_code_that_cannot_be_checked_out_is_one_line(
     clone: Clone, run_id: str, inside: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = clone.client.get_run(run_id).data.tags["mlflow.source.git.commit"]
     with monkeypatch.context() as context:
         context.setenv("PATH", "")
-        with pytest.raises(UserError, match=r"git: it can't be run \(.*\): expected it on PATH"):
+        with pytest.raises(UserError, match=r"git: it can't be run \(.*\): expected git on PATH"):
             reproduce(run_id)
     for value, message in {
         "": "expected one with a commit",

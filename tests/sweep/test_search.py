@@ -133,7 +133,7 @@ def test_only_a_better_score_on_val_makes_another_champion(swept: Swept, tmp_pat
 
         first = register_with(0.0)
         assert (first.alias, first.version) == ("challenger", "2")
-        assert "does not beat" in first.reason
+        assert "is not better than" in first.reason
         assert register_with(0.0) == first  # a run is registered once
         client.set_tag(other.id, "split.fingerprint", "another")
         elsewhere = register_with(2.0)
