@@ -32,14 +32,7 @@ class Augment:
         self.compose = albumentations.Compose(list(transforms))
 
     def check(self, image: Array) -> None:
-        """Checks that each transform keeps the shape and type of an image.
-
-        Args:
-            image: One of the training samples, (H, W, C) uint8.
-
-        Raises:
-            UserError: A transform fails, or changes the shape or type.
-        """
+        """Checks that each transform keeps shape and type of a training sample, (H, W, C) uint8."""
         for transform in self.compose.transforms:
             name = type(transform).__name__
             try:

@@ -34,7 +34,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         read: Function that reads the whole source.
         batch_size: Number of samples per training step, over all devices, >= 1.
-        num_workers: Number of loader processes per device; ``auto`` starts them for large images.
+        num_workers: Loader processes per device; ``auto`` starts some for costly augmentation.
         limit_train: Number of training samples to keep, drawn stratified; null keeps all.
         drop_duplicates: Whether to remove training samples that are also in val or test.
         balanced_sampling: Whether to draw every class equally often in training, with replacement.
@@ -138,11 +138,7 @@ class DataModule(pl.LightningDataModule):
         return other
 
     def check_devices(self, count: int) -> None:
-        """Checks that this number of devices can share each batch.
-
-        Raises:
-            UserError: The batch size is not a multiple of it, or val has fewer samples.
-        """
+        """Checks that this number of devices can share each batch of training and validation."""
         size, num_val = min(self.batch_size, len(self.train)), len(self.val)
         if size % count:
             raise UserError(f"data.batch_size: {size}: expected a multiple of the {count} devices")
@@ -170,11 +166,7 @@ class DataModule(pl.LightningDataModule):
         return [self._loader(self.val), self._loader(self.train_subset)]
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the test split.
-
-        Raises:
-            RuntimeError: The test split has not been opened.
-        """
+        """Batches of the test split, which must have been opened."""
         if self.test is None:
             raise RuntimeError("the test split is sealed: call open_test() first")
         return self._loader(self.test)

@@ -34,15 +34,8 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     """Draws the splits; stratified where the targets are classes.
 
     A group stays in one split. If samples have times, train is the earliest part and test the
-    latest, and samples of the same time stay in one split.
-
-    Args:
-        source: Whole data set.
-        splits: Shares and seed.
-        limit_train: Number of training samples to keep, drawn stratified; None keeps all.
-
-    Raises:
-        UserError: A class or the data set is too small for three splits.
+    latest, and samples of the same time stay in one split. Raises UserError if a class or the whole
+    is too small for three splits. ``limit_train`` is the number of training samples to keep.
     """
     num_samples = len(source.targets)
     num_official = source.num_test + source.num_val
@@ -192,11 +185,7 @@ def fingerprint(source: Source, hashes: Array, indices: Indices) -> str:
 
 
 def find_duplicates(hashes: Array, split: Split) -> dict[str, int]:
-    """Counts samples of one split whose input is also in another.
-
-    Returns:
-        Counts by pair: ``train_val``, ``train_test`` and ``val_test``.
-    """
+    """Counts samples of one split whose input is also in another, by ``train_val`` and so on."""
     return {
         f"{a}_{b}": int(np.isin(hashes[getattr(split, a)], hashes[getattr(split, b)]).sum())
         for a, b in PAIRS
@@ -213,16 +202,9 @@ def describe_duplicates(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def drop_duplicates(hashes: Array, split: Split) -> Split:
-    """Removes training samples whose input is also in val or test.
-
-    Raises:
-        UserError: No training sample is left.
-    """
+    """Removes training samples whose input is also in val or test."""
     elsewhere = hashes[np.concatenate([split.val, split.test])]
     train = split.train[~np.isin(hashes[split.train], elsewhere)]
     if not len(train):
-        raise UserError(
-            "data.drop_duplicates: True: every training sample is also in val or test: expected "
-            "False"
-        )
+        raise UserError("data.drop_duplicates: True: no training sample is left: expected False")
     return replace(split, train=train)

@@ -1,7 +1,12 @@
-"""MNIST, Fashion-MNIST and CIFAR-10, downloaded by torchvision or read from a folder."""
+"""MNIST, Fashion-MNIST and CIFAR-10, downloaded by torchvision or read from a folder.
+
+A file that is missing, damaged or can't be downloaded is a UserError.
+"""
 
 import contextlib
+import gzip
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,6 @@ from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 from project import ROOT
 from project.core.arrays import Array
 from project.core.errors import UserError, one_line
-from project.data import idx
 from project.data.source import Source
 
 DOWNLOADS = ROOT / "data"
@@ -26,9 +30,6 @@ def mnist(root: str | None = None) -> Source:
 
     Args:
         root: Folder that holds ``MNIST/raw/*-ubyte`` (or ``.gz``); null downloads into ``data/``.
-
-    Raises:
-        UserError: A file is missing, damaged or can't be downloaded.
     """
     return _read_idx(MNIST, root, tuple("0123456789"))
 
@@ -41,9 +42,6 @@ def fashion_mnist(root: str | None = None) -> Source:
     Args:
         root: Folder that holds ``FashionMNIST/raw/*-ubyte`` (or ``.gz``); null downloads into
             ``data/``.
-
-    Raises:
-        UserError: A file is missing, damaged or can't be downloaded.
     """
     classes = tuple(name.lower() for name in FashionMNIST.classes)
     return _read_idx(FashionMNIST, root, classes, installed=DEBIAN_FASHION_MNIST)
@@ -54,9 +52,6 @@ def cifar10(root: str | None = None) -> Source:
 
     Args:
         root: Folder that holds ``cifar-10-batches-py``; null downloads into ``data/``.
-
-    Raises:
-        UserError: A file is missing, damaged or can't be downloaded.
     """
     folder = Path(root) if root else DOWNLOADS
     if root is None:
@@ -104,13 +99,29 @@ def _read_idx(
 
 
 def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
-    path = idx.find(folder, name)
-    if path is None:
+    """Reads an IDX file of unsigned bytes, plain or gzipped (https://yann.lecun.org/exdb/mnist)."""
+    path = folder / name
+    if not path.is_file():
+        path = folder / f"{name}.gz"
+    if not path.is_file():
         raise UserError(f"data.root: {folder}: expected a file {name} or {name}.gz in it")
-    content = idx.read(path)
-    if content.ndim != num_dimensions:
-        raise UserError(f"data.root: {path}: {content.ndim} dimensions: expected {num_dimensions}")
-    return content
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"data.root: {path}: can't be read ({error}): expected an IDX file"
+        ) from None
+    # Two zero bytes, 8 for uint8, the number of dimensions; then each size, big-endian.
+    start = 4 + 4 * num_dimensions
+    if content[:4] != bytes([0, 0, 8, num_dimensions]) or len(content) < start:
+        raise UserError(
+            f"data.root: {path}: expected an IDX file of bytes in {num_dimensions} dimensions"
+        )
+    shape = np.frombuffer(content[4:start], dtype=">u4").astype(np.int64)
+    if len(content) != start + shape.prod():
+        num_bytes = start + shape.prod()
+        raise UserError(f"data.root: {path}: {len(content)} bytes: expected {num_bytes}")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def _download(dataset: Callable[..., Any], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures and tables such as users have, small."""
+"""Small images and tables such as users have."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ NUM_ROWS = 200
 
 
 def gradient(height: int = 20, width: int = 30) -> Array:
-    """A picture whose corners differ, (height, width, 3)."""
+    """An image whose corners differ, (height, width, 3)."""
     rows = np.linspace(0, 255, height)[:, np.newaxis] * np.ones(width)
     columns = np.linspace(0, 255, width) * np.ones((height, 1))
     return np.stack([rows, columns, 255 - rows], axis=-1).astype(np.uint8)
 
 
 def write_classes(folder: Path, per_class: int = 12, suffix: str = ".png", seed: int = 0) -> Path:
-    """A folder of pictures of three colours, easy to tell apart."""
+    """A folder of images in three colours, easy to distinguish."""
     random = np.random.default_rng(seed)
     for channel, name in enumerate(KINDS):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -32,11 +32,7 @@ def decode_file(path: Path, shape: tuple[int, ...]) -> tuple[Array, tuple[int, i
 
 
 def read_file(path: Path) -> bytes:
-    """Reads the content of a file.
-
-    Raises:
-        Unreadable: The file is missing, not a regular file, or can't be read.
-    """
+    """Reads the content of a file; raises Unreadable if it is missing or not a regular file."""
     try:
         if path.exists() and not path.is_file():
             raise Unreadable("a pipe or a device: expected a file")

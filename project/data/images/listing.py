@@ -189,7 +189,7 @@ def _check_files(files: Sequence[Path], folder: Path, key: str) -> None:
         if not Path(os.path.realpath(file)).is_relative_to(inside):
             raise UserError(f"{key}: '{file}' is outside the folder: expected files inside it")
         if not file.is_file():
-            raise UserError(f"{key}: there is no file '{file}': expected paths from {folder}")
+            raise UserError(f"{key}: there is no file '{file}': paths must start at {folder}")
         if count > 1:
             name = relative_name(file, folder)
             raise UserError(f"{key}: file '{name}' is listed twice: expected one row per file")

@@ -1,7 +1,5 @@
 """Near-duplicates: images with different pixels that are copies, resized or saved once more."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
@@ -31,11 +29,7 @@ def hash_images(images: Array | Rows) -> Array:
     Copies in another size or quality have nearly the same hash; see
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html.
 
-    Args:
-        images: (N, H, W, C) uint8.
-
-    Returns:
-        (N, 288) bool.
+    (N, H, W, C) uint8 images become (N, 288) bool.
     """
     hashes = np.empty((len(images), 2, SIDE, SIDE), dtype=bool)
     for start in range(0, len(images), 1024):
@@ -48,19 +42,8 @@ def hash_images(images: Array | Rows) -> Array:
 
 
 def find_near(first: Array, second: Array) -> Indices:
-    """Finds pairs of near-duplicates.
-
-    Args:
-        first: (N, 288) hashes.
-        second: (M, 288) hashes.
-
-    Returns:
-        (P, 2) positions in ``first`` and ``second``.
-    """
-    return np.concatenate([np.empty((0, 2), dtype=np.int64), *_near(first, second)])
-
-
-def _near(first: Array, second: Array) -> Iterator[Indices]:
+    """Finds near-duplicates among (N, 288) and (M, 288) hashes, as (P, 2) positions in both."""
+    near = [np.empty((0, 2), dtype=np.int64)]
     # A product of matrices of -1 and 1 gives the number of different bits of all pairs at once.
     signs = second.astype(np.float32) * 2 - 1
     usable = second.sum(axis=1) >= MIN_BITS
@@ -70,5 +53,5 @@ def _near(first: Array, second: Array) -> Iterator[Indices]:
         is_near = (distances <= MAX_DISTANCE) & usable
         is_near &= (part.sum(axis=1) >= MIN_BITS)[:, np.newaxis]
         pairs = np.argwhere(is_near)
-        pairs[:, 0] += start
-        yield pairs
+        near.append(pairs + np.array([start, 0]))
+    return np.concatenate(near)

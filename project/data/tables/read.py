@@ -54,11 +54,7 @@ def read_table(file: str, key: str = "data.file", as_texts: bool = False) -> pd.
 
 
 def parse_csv(source: Path | TextIO, as_texts: bool) -> pd.DataFrame:
-    """Parses CSV; see ``read_table``.
-
-    Raises:
-        ValueError: The text is not a CSV table.
-    """
+    """Parses CSV, see ``read_table``; raises ValueError if the text is not a table."""
     # "None" or "NULL" may be a category: only these spellings are missing values.
     frame = pd.read_csv(
         source,
@@ -118,12 +114,7 @@ def _drop_row_numbers(frame: pd.DataFrame, path: Path, key: str) -> pd.DataFrame
 
 
 def check_columns(frame: pd.DataFrame, names: Collection[str], key: str) -> None:
-    """Checks that a table has columns of these names.
-
-    Raises:
-        UserError: Names the first missing column.
-    """
+    """Checks that a table has columns of these names."""
     for name in names:
         if name not in frame.columns:
-            known = nearest(name, frame.columns)
-            raise UserError(f"{key}: there is no column '{name}': {known}")
+            raise UserError(f"{key}: there is no column '{name}': {nearest(name, frame.columns)}")

@@ -1,6 +1,6 @@
 """A user's own table, CSV or Parquet, with numbers, categories and missing values."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -47,19 +47,7 @@ def table(
     """
     frame = read_table(file)
     named = {"data.target": target, "data.group_by": group_by, "data.time_column": time_column}
-    for key, name in named.items():
-        if name is not None:
-            check_columns(frame, [name], f"{key}: {file}")
-    check_columns(frame, ignore, f"data.ignore: {file}")
-    if group_by is not None and time_column is not None:
-        raise UserError(
-            f"data.time_column: {time_column}: can't be combined with data.group_by: expected one "
-            "of the two"
-        )
-    for name in frame.columns.difference(ignore, sort=False):
-        check_plain(frame[name], f"data.file: {file}")
-    if group_by is not None:
-        check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
+    _check(frame, named, ignore, file)
     has_target = frame[target].notna().to_numpy()
     skipped = tuple((f"row {row + 1}", "no target") for row in np.flatnonzero(~has_target))
     frame = frame[has_target].reset_index(drop=True)
@@ -79,8 +67,26 @@ def table(
     )
 
 
+def _check(
+    frame: pd.DataFrame, named: Mapping[str, str | None], ignore: Sequence[str], file: str
+) -> None:
+    """Checks that the named columns exist and that their values can be used."""
+    for key, name in named.items():
+        if name is not None:
+            check_columns(frame, [name], f"{key}: {file}")
+    check_columns(frame, ignore, f"data.ignore: {file}")
+    group_by, time_column = named["data.group_by"], named["data.time_column"]
+    if group_by is not None and time_column is not None:
+        reason = "can't be combined with data.group_by: expected one of the two"
+        raise UserError(f"data.time_column: {time_column}: {reason}")
+    for name in frame.columns.difference(ignore, sort=False):
+        check_plain(frame[name], f"data.file: {file}")
+    if group_by is not None:
+        check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
+
+
 def _read_features(
-    frame: pd.DataFrame, ignore: Iterable[str], key: str
+    frame: pd.DataFrame, ignore: Sequence[str], key: str
 ) -> tuple[tuple[Column, ...], Array]:
     if not len(frame.columns):
         raise UserError(f"{key}: no column is left to predict from: expected at least one feature")

@@ -68,11 +68,7 @@ def to_groups(values: Array) -> Array:
 
 
 def to_times(column: pd.Series) -> Array:
-    """Sortable values, (N,), for a column of numbers, or of dates and times in one format.
-
-    Raises:
-        UserError: A value is missing or can't be parsed, or day and month can't be distinguished.
-    """
+    """Sortable values, (N,), for a column of numbers, or of dates and times in one format."""
     expected = "expected a number, or a date such as 2026-01-31"
     key = f"data.time_column: column '{column.name}'"
     check_complete(column, "time", key)

@@ -32,11 +32,7 @@ def parse_numbers(column: pd.Series) -> tuple[Array, Array]:
 
 
 def to_numbers(column: pd.Series, key: str) -> Array | None:
-    """The values of a numeric column as (N,) float32, NaN where missing; None for other columns.
-
-    Raises:
-        UserError: The column holds dates or an infinite number.
-    """
+    """The values of a numeric column as (N,) float32, NaN where missing; None for other columns."""
     if kinds.is_datetime64_any_dtype(column.dtype):
         raise UserError(
             f"{key}: column '{column.name}' holds dates: expected numbers or texts, "

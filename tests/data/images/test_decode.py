@@ -1,4 +1,4 @@
-"""Image files of every kind become the pixels that they show."""
+"""Image files of every format are decoded into the right pixels."""
 
 import io
 import struct
@@ -88,11 +88,11 @@ def test_bits_and_palettes_and_print_colours() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright_as_their_exif_says(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encode(Image.fromarray(RGB), "PNG", exif=exif)
-    # By hand, as the EXIF standard says: what the stored rows and columns are.
+    # The stored rows and columns, by the EXIF standard.
     turned = RGB.transpose(1, 0, 2) if orientation > 4 else RGB
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
@@ -118,7 +118,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
 
 
 def bomb() -> bytes:
-    """A PNG of some bytes that says it has 30,000 x 30,000 pixels."""
+    """A PNG of a few bytes whose header declares 30,000 x 30,000 pixels."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
@@ -139,7 +139,7 @@ PNG = encode(Image.fromarray(gradient(200, 200)), "PNG")
 JPEG = encode(Image.fromarray(gradient(200, 200)), "JPEG")
 BAD = {
     "empty": (b"", "the file is empty"),
-    "text": (b"hello, this is no image", "not a PNG, JPEG, WebP, BMP or TIFF image"),
+    "text": (b"hello, this is not an image", "not a PNG, JPEG, WebP, BMP or TIFF image"),
     "cut png": (PNG[: len(PNG) // 2], "damaged"),
     "cut jpeg": (JPEG[: len(JPEG) // 2], "damaged"),
     "png header alone": (PNG[:20], "damaged"),
@@ -157,7 +157,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_whole_image_is_refused_with_the_reason(name: str) -> None:
+def test_an_unreadable_image_is_rejected_with_the_reason(name: str) -> None:
     content, message = BAD[name]
     with pytest.raises(Unreadable) as caught:
         decode(content, (64, 64, 3))

@@ -1,4 +1,4 @@
-"""Tables of the user's own: what is learnt from which rows, and what users get wrong."""
+"""A user's own tables: which rows are fitted on, roles of columns, and mistakes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "houses.csv"
 
 
-def test_features_are_scikit_learn_s_fitted_on_train_alone(file: Path) -> None:
+def test_features_equal_scikit_learn_fitted_on_train(file: Path) -> None:
     source = table(str(file), "price", ignore=["owner", "sold"])
     data = DataModule(lambda: source)
     frame = pd.read_csv(file)
@@ -56,7 +56,7 @@ def test_features_are_scikit_learn_s_fitted_on_train_alone(file: Path) -> None:
     assert data.spec.num_features == 2 + 1 + 4 + 2
 
 
-def test_nothing_of_val_and_test_is_learnt(file: Path) -> None:
+def test_nothing_is_fitted_on_val_and_test(file: Path) -> None:
     plain = DataModule(lambda: table(str(file), "price", ignore=["sold"]))
     frame = pd.read_csv(file)
     elsewhere = np.concatenate([plain.split.val, plain.split.test])
@@ -66,7 +66,7 @@ def test_nothing_of_val_and_test_is_learnt(file: Path) -> None:
     poisoned = DataModule(lambda: table(str(file), "price", ignore=["sold"]))
     assert poisoned.spec == plain.spec
     np.testing.assert_array_equal(poisoned.train.inputs[:], plain.train.inputs[:])
-    assert (poisoned.val.inputs[:, 2] == -1).all()  # a category that training has not seen
+    assert (poisoned.val.inputs[:, 2] == -1).all()  # not in the training split
     assert "Atlantis" not in str(poisoned.spec)
 
 
@@ -92,7 +92,9 @@ def test_parquet_gives_the_same_as_csv(file: Path, suffix: str) -> None:
         ("heated", "auto", "classification"),
     ],
 )
-def test_the_task_is_that_of_the_target(target: str, task: str, expected: str, file: Path) -> None:
+def test_the_task_follows_from_the_target(
+    target: str, task: str, expected: str, file: Path
+) -> None:
     source = table(str(file), target, task, ignore=["sold"])  # type: ignore[arg-type]
     assert source.task == expected
     frame = pd.read_csv(file).dropna(subset=[target])
@@ -111,14 +113,14 @@ def test_whole_numbers_are_classes_in_the_order_of_numbers(tmp_path: Path) -> No
     assert [column.name for column in source.columns] == ["x"]  # not pandas's row numbers
 
 
-def test_rows_without_a_target_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_rows_without_a_target_are_skipped_and_listed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2.5\n2,\n3,4.5\n4,NA\n5,6.5\n")
     source = table(str(tmp_path / "a.csv"), "y")
     assert source.targets.tolist() == [2.5, 4.5, 6.5]
     assert source.skipped == (("row 2", "no target"), ("row 4", "no target"))
 
 
-def test_groups_stay_in_one_split_and_are_no_feature(file: Path) -> None:
+def test_groups_stay_in_one_split_and_are_not_a_feature(file: Path) -> None:
     source = table(str(file), "price", ignore=["sold"], group_by="owner")
     split = cut(source, Splits())
     owners = pd.read_csv(file)["owner"].to_numpy()
@@ -139,7 +141,7 @@ def test_train_is_before_val_and_val_before_test(file: Path) -> None:
     assert [len(split.train), len(split.val), len(split.test)] == [120, 20, 60]
 
 
-def test_samples_of_one_time_come_into_one_split(tmp_path: Path) -> None:
+def test_samples_of_one_time_stay_in_one_split(tmp_path: Path) -> None:
     days = np.repeat(np.arange(10), 10)
     frame = pd.DataFrame({"day": days, "x": np.arange(100.0), "y": np.arange(100) / 7})
     frame.to_csv(tmp_path / "a.csv", index=False)
@@ -165,10 +167,10 @@ def test_balanced_sampling_draws_each_class_as_often(tmp_path: Path) -> None:
     assert 0.35 < targets.float().mean().item() < 0.65  # a tenth without
     assert torch.equal(targets, again)
     assert data.spec.class_counts == (108, 12)
-    assert (data.val.targets == 1).mean() == 0.1  # measured is what there is
+    assert (data.val.targets == 1).mean() == 0.1  # val keeps its class frequencies
 
 
-def test_class_weights_are_scikit_learn_s_and_for_training_only(tmp_path: Path) -> None:
+def test_class_weights_equal_scikit_learn_and_apply_in_training_only(tmp_path: Path) -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     from project.config.build import build_model
@@ -312,7 +314,7 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_is_answered_in_one_line(name: str, file: Path) -> None:
+def test_a_mistake_is_reported_in_one_line(name: str, file: Path) -> None:
     spoil, arguments, message = BAD[name]
     spoil(file)
     given = {"target": "price", **arguments}
@@ -335,7 +337,7 @@ def test_dates_in_any_one_format_are_in_their_order(form: str, file: Path) -> No
 
 
 @pytest.mark.parametrize("mark", ["?", "N/A", "-", "null"])
-def test_marks_between_numbers_are_missing_ones(mark: str, file: Path) -> None:
+def test_marks_between_numbers_are_missing_values(mark: str, file: Path) -> None:
     change(rooms=[mark if i % 4 == 0 else i for i in range(NUM_ROWS)])(file)
     data = DataModule(lambda: table(str(file), "price", ignore=["sold"]))
     (rooms,) = (column for column in data.columns if column.name == "rooms")
@@ -368,7 +370,7 @@ def test_nested_values_are_refused_but_where_they_are_ignored(
     assert len(table(str(path), "price", ignore=["odd"]).targets) == NUM_ROWS
 
 
-def test_dates_are_no_feature(file: Path) -> None:
+def test_dates_are_not_a_feature(file: Path) -> None:
     make_frame().to_parquet(file.with_suffix(".parquet"))
     with pytest.raises(UserError, match=r"column 'sold' holds dates: expected .* data\.time_"):
         table(str(file.with_suffix(".parquet")), "price")
