@@ -78,7 +78,7 @@ class Analysis:
         measure: Measures one run; a metric may be left out where it has no value.
         figures: Draws figures of all runs; every variant has at least one run.
         supports: Whether a model can be analysed.
-        needs: What ``supports`` requires, for the error message.
+        needs: Requirement that ``supports`` checks, for the error message.
     """
 
     measures: tuple[str, ...] = ()

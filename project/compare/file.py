@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ class ComparisonFile(BaseModel):
 
     Attributes:
         title: Title of the report.
-        question: The question that the comparison answers.
+        question: Question behind the comparison, for the report.
         analysis: Python file with further measurements and figures, relative to the YAML file.
         base: Overrides of all variants.
         variants: Overrides of each variant, by name.
@@ -84,7 +85,7 @@ def read_file(path: Path) -> ComparisonFile:
     """Reads and checks a YAML file.
 
     Raises:
-        UserError: It can't be read, or a key or value is wrong.
+        UserError: The file can't be read, or a key or value is wrong.
     """
     try:
         node = yaml.load(path.read_text(), _Loader)
@@ -127,4 +128,4 @@ def _short_hash(text: str) -> str:
 
 
 def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "._=," else "_" for c in text)
+    return re.sub(r"[^\w.=,]", "_", text)

@@ -18,7 +18,7 @@ from project.compare.file import (
     read_file,
 )
 from project.config.check import Config, check
-from project.config.compose import CONF, compose
+from project.config.compose import CONF, compose, compose_seeds
 from project.config.names import name_of
 from project.config.schema import STRICT, validate
 from project.core.errors import UserError, nearest
@@ -157,21 +157,23 @@ def _variants(file: ComparisonFile, data: str) -> Iterator[tuple[str, list[str]]
 def _read_configs(
     base: Sequence[str], changes: Mapping[str, Sequence[str]], seeds: Sequence[int]
 ) -> dict[RunKey, Config]:
-    """The checked config of each run, seed by seed."""
-    configs: dict[RunKey, Config] = {}
-    for seed in seeds:
-        for variant, lines in changes.items():
-            try:
-                node = compose("compare", _merge(base, lines, [f"seed={seed}"]))
-                del node["compare"]
-                config = check(node)
-            except UserError as error:
-                raise UserError(f"variant {variant}: {error}") from None
-            for (other, other_seed), known in configs.items():
-                if other_seed == seed and known == config:
-                    raise UserError(f"variants: {variant}: it is the same as {other}")
-            configs[variant, seed] = config
-    return configs
+    """The checked config of each run, seed by seed, so that first results come early."""
+    by_variant: dict[str, list[Config]] = {}
+    for variant, lines in changes.items():
+        try:
+            nodes = compose_seeds("compare", _merge(base, lines), seeds)
+            configs = [check({k: v for k, v in node.items() if k != "compare"}) for node in nodes]
+        except UserError as error:
+            raise UserError(f"variant {variant}: {error}") from None
+        for other, known in by_variant.items():
+            if configs == known:
+                raise UserError(f"variants: {variant}: it is the same as {other}")
+        by_variant[variant] = configs
+    return {
+        (variant, seed): configs[place]
+        for place, seed in enumerate(seeds)
+        for variant, configs in by_variant.items()
+    }
 
 
 def _merge(*parts: Sequence[str]) -> list[str]:

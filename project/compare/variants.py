@@ -91,28 +91,20 @@ def train(
 
     close_abandoned(find())
     jobs = [_job(plan, key, name, parent, devices) for key, name in keys.items()]
-    found = train_all(
-        pool, jobs, find, f"{len(plan.variants)} variants, {len(plan.seeds)} seeds each"
-    )
+    size = f"{len(plan.variants)} variants, {len(plan.seeds)} seeds each"
+    found = train_all(pool, jobs, find, size)
     runs: dict[str, list[Trained]] = {variant: [] for variant in plan.variants}
     failures = {}
     for (variant, seed), name in keys.items():
-        child = found.get(name)
-        if child is None or child.status != "FINISHED":
-            reason = child.tags.get("failure", child.status) if child else "it was not started"
+        info = found.get(name)
+        if info is not None and info.status == "FINISHED":
+            config = plan.configs[variant, seed]
+            data, metrics = build_data(config), dict(info.metrics)
+            each = Trained(variant, seed, Run(info.id), config, data, metrics, info.tags)
+            runs[variant].append(each)
+        else:
+            reason = info.tags.get("failure", info.status) if info else "it was not started"
             failures[variant, seed] = reason
-            continue
-        config = plan.configs[variant, seed]
-        trained = Trained(
-            variant,
-            seed,
-            Run(child.id),
-            config,
-            build_data(config),
-            dict(child.metrics),
-            child.tags,
-        )
-        runs[variant].append(trained)
     if not any(runs.values()):
         raise TrainingError(f"{plan.name}: all runs failed: {next(iter(failures.values()))}")
     return runs, failures

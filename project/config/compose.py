@@ -35,6 +35,22 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
     Raises:
         UserError: An override can't be parsed, or a group has no such option.
     """
+    return compose_seeds(command, overrides, [None])[0]
+
+
+def compose_seeds(
+    command: str, overrides: Iterable[str], seeds: Iterable[int | None]
+) -> list[Node]:
+    """Composes one config per seed; faster than ``compose`` for each, as Hydra composes once.
+
+    Args:
+        command: As for ``compose``.
+        overrides: As for ``compose``.
+        seeds: Values of ``seed``; None leaves it as composed.
+
+    Raises:
+        UserError: As for ``compose``.
+    """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     lines, experiments = [], list[Path]()
     for line in overrides:
@@ -55,17 +71,24 @@ def compose(command: str, overrides: Iterable[str] = ()) -> Node:
             if not isinstance(value, str) or value not in options:
                 raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
         lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
+    nodes = []
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"), TemporaryDirectory() as folder:
             if experiments:
                 _write_groups(experiments[-1], Path(folder), groups)
                 lines += [f"hydra.searchpath=['file://{folder}']", f"experiment={FILE_OPTION}"]
             config = hydra_compose(command, overrides=lines)
-        node = OmegaConf.to_container(config, resolve=True)
+        for seed in seeds:
+            if seed is not None:
+                config.seed = seed
+            nodes.append(OmegaConf.to_container(config, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
-    assert isinstance(node, dict)
-    return {str(key): value for key, value in node.items() if key != "experiment"}
+    return [
+        {str(key): value for key, value in node.items() if key != "experiment"}
+        for node in nodes
+        if isinstance(node, dict)
+    ]
 
 
 def _parse_override(line: str) -> tuple[str, Override]:
