@@ -64,7 +64,7 @@ def two_minima(x: Array, y: Array, walks: Sequence[Curve]) -> Figure:
     Args:
         x: Positions (N,).
         y: Values (N,) of the function.
-        walks: x and value after each step of each descent.
+        walks: Positions and values after each step, one pair per descent.
     """
     figure, axes = one_panel("x", "f(x)")
     axes.plot(x, y, color=MARK)

@@ -11,7 +11,7 @@ def fitted_line(points: Curve, x: Array, descended: Array, exact: Array) -> Figu
     """Points, and two lines through them.
 
     Args:
-        points: x and y of the training samples.
+        points: Coordinates x and y of the training samples.
         x: Positions (N,) at which the lines are drawn.
         descended: Values (N,) of gradient descent.
         exact: Values (N,) of the closed form.

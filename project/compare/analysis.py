@@ -123,32 +123,26 @@ def hash_code(path: Path) -> str:
     Modules of ``project`` are included if these files import them directly, but for those that
     decide no number.
     """
-    digest = hashlib.sha256()
-    waiting, seen = [path], set[Path]()
+    digest, waiting, seen = hashlib.sha256(), [path], set[Path]()
     while waiting:
         file = waiting.pop()
-        if file in seen:
+        if file in seen or not file.is_file() or any(map(file.is_relative_to, NOT_MEASURING)):
             continue
         seen.add(file)
-        content = file.read_bytes()
-        digest.update(content)
+        digest.update(file.read_bytes())
         if not file.is_relative_to(ROOT / "project"):
-            waiting += sorted(_imported(file, ast.parse(content)))
+            waiting += _imported(file)
     return digest.hexdigest()
 
 
-def _imported(file: Path, tree: ast.Module) -> Iterator[Path]:
-    """Files of the modules that a module imports, of this project and beside it."""
-    for node in ast.walk(tree):
+def _imported(file: Path) -> Iterator[Path]:
+    """Files that a module may import from: of this project, and beside it."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            places = [ROOT.joinpath(*alias.name.split(".")) for alias in node.names]
+            for alias in node.names:
+                yield ROOT / f"{alias.name.replace('.', '/')}.py"
         elif isinstance(node, ast.ImportFrom):
             folder = file.parents[node.level - 1] if node.level else ROOT
-            module = folder.joinpath(*(node.module or "").split("."))
-            places = [module, *(module / alias.name for alias in node.names)]
-        else:
-            continue
-        for place in places:
-            module = place.with_name(f"{place.name}.py")
-            if module.is_file() and not any(map(module.is_relative_to, NOT_MEASURING)):
-                yield module
+            module = folder / (node.module or "").replace(".", "/")
+            yield module.with_name(f"{module.name}.py")
+            yield from (module / f"{alias.name}.py" for alias in node.names)

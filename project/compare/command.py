@@ -11,7 +11,7 @@ from project.compare.comparison import (
     open_test,
 )
 from project.compare.plan import Plan
-from project.compare.report import cell, report, report_path
+from project.compare.report import means, report, report_path
 from project.compare.variants import make_keys, train
 from project.core.console import stdout
 from project.workers.capacity import choose_workers
@@ -55,9 +55,8 @@ def show(comparison: Comparison) -> None:
     table.add_column("variant")
     for metric in plan.file.measure:
         table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
-    for variant in plan.variants:
-        cells = [cell(comparison, metric, variant) for metric in plan.file.measure]
-        table.add_row(variant, *("\n".join(filter(None, each)) for each in cells))
+    for variant, cells in means(comparison).items():
+        table.add_row(variant, *("\n".join(cell).strip() for cell in cells))
     stdout().print(table)
     print()
     for verdict in comparison.verdicts:

@@ -50,7 +50,18 @@ class Comparison:
             "variants": self.plan.variants,
             "seeds": self.plan.seeds,
             "values": self.values,
-            "verdicts": [_plain(verdict) for verdict in self.verdicts],
+            "verdicts": [
+                {
+                    "claim": verdict.claim.text,
+                    "status": verdict.status,
+                    "difference": verdict.difference and verdict.difference.mean,
+                    "low": verdict.difference and verdict.difference.low,
+                    "high": verdict.difference and verdict.difference.high,
+                    "num_seeds": verdict.num_seeds,
+                    "reason": verdict.reason,
+                }
+                for verdict in self.verdicts
+            ],
             "failures": [
                 {"variant": variant, "seed": seed, "reason": reason}
                 for (variant, seed), reason in self.failures.items()
@@ -62,19 +73,6 @@ class Comparison:
             },
             "report": str(self.report),
         }
-
-
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    estimate = verdict.difference
-    return {
-        "claim": verdict.claim.text,
-        "status": verdict.status,
-        "difference": estimate.mean if estimate else None,
-        "low": estimate.low if estimate else None,
-        "high": estimate.high if estimate else None,
-        "num_seeds": verdict.num_seeds,
-        "reason": verdict.reason,
-    }
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Reports a comparison: tables, figures, and an HTML page that needs no other file."""
 
 import base64
-import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from project.compare.analysis import Analysis, Drawn
 from project.compare.claims import MIN_SEEDS
@@ -61,15 +61,17 @@ def report(comparison: Comparison, analysis: Analysis) -> None:
 
 def as_csv(comparison: Comparison) -> str:
     """One line per run: variant, seed, the metrics and the run id."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    metrics = comparison.plan.file.measure
-    writer.writerow(["variant", "seed", *metrics, "run_id"])
-    for variant, runs in comparison.runs.items():
-        for trained in runs:
-            values = [trained.metrics.get(metric, "") for metric in metrics]
-            writer.writerow([variant, trained.seed, *values, trained.run.id])
-    return text.getvalue()
+    rows = [
+        {
+            "variant": variant,
+            "seed": trained.seed,
+            **{metric: trained.metrics.get(metric) for metric in comparison.plan.file.measure},
+            "run_id": trained.run.id,
+        }
+        for variant, runs in comparison.runs.items()
+        for trained in runs
+    ]
+    return str(DataFrame(rows).to_csv(index=False))
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -78,20 +80,21 @@ def as_markdown(comparison: Comparison) -> str:
     lines = [f"**{file.title}**: {file.question}", ""]
     lines += [f"- {verdict}" for verdict in comparison.verdicts]
     lines += ["", f"| variant | {' | '.join(file.measure)} |"]
-    lines += [f"| --- |{' --- |' * len(file.measure)}"]
-    for variant in comparison.plan.variants:
-        cells = [" ".join(cell(comparison, metric, variant)).strip() for metric in file.measure]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    lines += ["| --- |" + " --- |" * len(file.measure)]
+    for variant, cells in means(comparison).items():
+        lines.append(f"| {' | '.join([variant, *(' '.join(cell).strip() for cell in cells)])} |")
     return "\n".join(lines) + "\n"
 
 
-def cell(comparison: Comparison, metric: str, variant: str) -> tuple[str, str]:
-    """Mean over seeds and 95 % interval as texts, each empty if there is none."""
-    values = list(comparison.values[metric][variant].values())
-    if not values:
-        return "", ""
-    result = estimate(values)
-    return f"{result.mean:.4g}", f"{result.low:.4g} to {result.high:.4g}" if values[1:] else ""
+def means(comparison: Comparison) -> dict[str, list[tuple[str, str]]]:
+    """Mean over seeds and 95 % interval of each metric as texts, by variant; empty if unknown."""
+    cells: dict[str, list[tuple[str, str]]] = {variant: [] for variant in comparison.plan.variants}
+    for by_variant in comparison.values.values():
+        for variant, by_seed in by_variant.items():
+            mean = estimate(list(by_seed.values())) if by_seed else None
+            interval = f"{mean.low:.4g} to {mean.high:.4g}" if mean and len(by_seed) > 1 else ""
+            cells[variant].append((f"{mean.mean:.4g}" if mean else "", interval))
+    return cells
 
 
 def _figures(comparison: Comparison) -> Iterator[Drawn]:
@@ -131,14 +134,6 @@ def _page(comparison: Comparison, drawn: Sequence[Drawn]) -> str:
     environment.filters["code"] = _mark_code
     environment.filters["breakable"] = _mark_breaks
     plan = comparison.plan
-    rows = [
-        {
-            "variant": variant,
-            "cells": [cell(comparison, metric, variant) for metric in plan.file.measure],
-            "count": f"{len(runs)} of {len(plan.seeds)}",
-        }
-        for variant, runs in comparison.runs.items()
-    ]
     fingerprints = {
         trained.data.fingerprint[:12] for runs in comparison.runs.values() for trained in runs
     }
@@ -147,7 +142,8 @@ def _page(comparison: Comparison, drawn: Sequence[Drawn]) -> str:
         file=plan.file,
         verdicts=comparison.verdicts,
         method=METHOD,
-        rows=rows,
+        means=means(comparison),
+        runs=comparison.runs,
         failures=comparison.failures,
         paragraphs=[part for part in plan.file.text.strip().split("\n\n") if part],
         figures=[{"caption": caption, "data": _encode(figure)} for _, figure, caption in drawn],

@@ -117,8 +117,8 @@ def band(
 
     Args:
         axes: Panel to draw in.
-        x: (N,) positions.
-        values: (seeds, N) values.
+        x: Positions (N,).
+        values: Values (seeds, N).
         colour: Colour of line and band.
         label: Name in the legend.
         marker: Marker of the line; empty for none.

@@ -8,7 +8,9 @@ from matplotlib.transforms import Bbox
 
 from lessons import descent
 from lessons.cnn_anatomy import figures as anatomy
+from lessons.gradient_descent import figures as trajectories
 from lessons.graph_and_session import figures as graph
+from lessons.linear_regression import figures as regression_line
 from lessons.overfitting import figures as overfitting
 from lessons.regularisation import figures as regularisation
 from lessons.supervised_and_unsupervised import figures as latent
@@ -119,7 +121,7 @@ FIGURES = {
         RANDOM.random(80), RANDOM.random(80) < 0.5, error=0.123
     ),
     "weights": lambda: regularisation.weight_histograms(
-        {v: RANDOM.normal(size=500) for v in VARIANTS}, 0.001
+        {f"{v}: 12.3% near 0": RANDOM.normal(size=500) for v in VARIANTS}
     ),
     "parting": lambda: overfitting.parting(
         {
@@ -128,7 +130,16 @@ FIGURES = {
         }
     ),
     "splits": lambda: overfitting.splits(
-        {name: overfitting.Pairs(RANDOM.random((5, 2)), (345, 90, 12345)) for name in SPLITS}
+        [
+            (
+                f"train/val/test {name} %",
+                [
+                    overfitting.Scatter(split, size, RANDOM.random(5), 0.0123, 0.0123)
+                    for split, size in (("val", 90), ("test", 12345))
+                ],
+            )
+            for name in SPLITS
+        ]
     ),
     "odd names: contact sheet": lambda: data.contact_sheet({n: images(8) for n in ODD}),
     "odd names: class counts": lambda: data.class_counts({name: [9] for name in ODD}, ("train",)),
@@ -164,17 +175,16 @@ FIGURES = {
         {name: {v: RANDOM.random((3, 3)).tolist() for v in VARIANTS[:3]} for name in ("a", "b")},
         (10, 100, 1000),
     ),
-    "fitted line": lambda: descent.fitted_line(
+    "fitted line": lambda: regression_line.fitted_line(
         (RANDOM.random(50), RANDOM.random(50)), np.arange(5), np.arange(5) + 0.1, np.arange(5)
     ),
-    "loss over steps": lambda: descent.loss_over_steps(
+    "loss over steps": lambda: descent.loss_curves(
         {v: (np.arange(50), np.geomspace(1, 0.01, 50)) for v in VARIANTS[:2]},
+        "train/loss (MSE, standardised)",
         dict.fromkeys(VARIANTS[:2], 0.005),
     ),
-    "learning rates": lambda: descent.learning_rates(
-        {"too small": 0.01, "right": 0.5, "too large": 1.1},
-        {"too small": 0.3, "right": 1e-15, "too large": 1e9},
-        0.99,
+    "learning rates": lambda: trajectories.learning_rates(
+        {"too small": (0.01, 0.3), "right": (0.5, 1e-15), "too large": (1.1, 1e9)}, 0.99
     ),
 }
 
