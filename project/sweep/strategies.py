@@ -45,7 +45,7 @@ def make_sampler(
         return CmaEsSampler(seed=own_seed)
     if name == "random":
         return RandomSampler(own_seed)
-    # Hyperband splits the trials into brackets, each with a model of its own: with Optuna's
+    # Hyperband splits the trials into brackets, each modelled separately: with Optuna's
     # default of ten random trials per bracket, a short search would be random throughout.
     return TPESampler(n_startup_trials=5, seed=own_seed)
 

@@ -120,14 +120,14 @@ def find_winner(search: Search, pool: Pool, plan: SweepPlan) -> Winner:
         raise TrainingError(
             f"study {search.study.name}: none of its {num_finished} trials is complete"
         )
-    sign, key = 1 if search.mode == "max" else -1, f"best/{search.score_name}"
-    trials, runs, difference = best[:1], dict[int, list[RunInfo]](), None
+    runs: dict[int, list[RunInfo]] = {}
+    trials, difference = best[:1], None
     if plan.settings.top_k:
         runs = retrain(search, pool, best[: plan.settings.top_k], plan.settings.seeds)
-        scores = {n: [sign * run.metrics[key] for run in each] for n, each in runs.items()}
+        scores = {n: [_signed(search, run) for run in each] for n, each in runs.items()}
         trials = [trial for trial in best if trial.number in runs]
         trials.sort(key=lambda trial: (-fmean(scores[trial.number]), trial.number))
-        run_id = max(runs[trials[0].number], key=lambda run: sign * run.metrics[key]).id
+        run_id = max(runs[trials[0].number], key=lambda run: _signed(search, run)).id
         if len(trials) > 1:
             difference = paired_difference(*(scores[trial.number] for trial in trials[:2]))
     else:
@@ -135,10 +135,8 @@ def find_winner(search: Search, pool: Pool, plan: SweepPlan) -> Winner:
     run = Run(run_id)
     if f"test/{search.score_name}" not in run.mlflow_run.data.metrics:
         evaluate(run_id)
-    registration = register(run, search.score_name, search.mode)
     config = run.config()
-    trainer = config.trainer.model_copy(update={"devices": "auto"})
-    config = config.model_copy(update={"trainer": trainer})
+    config.trainer.devices = "auto"
     values = {trial.number: search.space.values(trial.params) for trial in trials}
     metrics = run.mlflow_run.data.metrics
     return Winner(
@@ -150,7 +148,7 @@ def find_winner(search: Search, pool: Pool, plan: SweepPlan) -> Winner:
         values=values,
         run_id=run_id,
         difference=difference,
-        registration=registration,
+        registration=register(run, search.score_name, search.mode),
         config=config,
         test_metrics={k: v for k, v in metrics.items() if k.startswith("test/")},
         command=make_command(plan.overrides, config, values[trials[0].number]),
@@ -205,6 +203,12 @@ def close_abandoned_runs(search: Search) -> None:
     with search.study.lock("winner", timeout=0) as is_held:  # else another process trains them
         if is_held:
             close_abandoned(retrained_runs(search))
+
+
+def _signed(search: Search, run: RunInfo) -> float:
+    """The score of a run, so that larger is better."""
+    score = run.metrics[f"best/{search.score_name}"]
+    return score if search.mode == "max" else -score
 
 
 def _make_job(search: Search, trial: FrozenTrial, seed: int) -> Job:

@@ -11,7 +11,7 @@ from project.core.errors import UserError
 from project.training.devices import Devices, choose_devices
 
 MEMORY = 1.5e9  # bytes of main memory per worker with a small network
-MAX_WORKERS = 16  # on CPU, unless the user wants more
+MAX_WORKERS = 16  # default limit on CPUs
 
 
 def choose_workers(

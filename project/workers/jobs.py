@@ -49,8 +49,8 @@ def train_jobs(
     Args:
         pool: Workers.
         jobs: Jobs to train.
-        should_prune: As in ``Pool.run``.
-        on_tick: As in ``Pool.run``.
+        should_prune: Decision for jobs that can be pruned; see ``Pool.run``.
+        on_tick: Function called once per second; see ``Pool.run``.
     """
 
     def on_end(job: Job, outcome: Outcome) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from time import monotonic
-from types import TracebackType
 from typing import Any, Self
 
 import joblib
@@ -102,12 +101,7 @@ class Pool:
                     worker.process.join()
                 self._receive(worker, on_end, lambda job, epoch, score: False)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self._workers:
             if worker:
                 self._remove(worker)
