@@ -55,7 +55,7 @@ def diff(first: RunId, second: RunId) -> Difference:
         second: Second run.
 
     Raises:
-        UserError: There is no such run, or it was stopped before it logged its config.
+        UserError: A run is unknown, or was stopped before it logged its config.
     """
     runs = find_run(first, "first"), find_run(second, "second")
 

@@ -59,7 +59,7 @@ def reproduce(run: RunId) -> Reproduction:
         run: Finished run: its id, the first letters of it, or ``last``.
 
     Raises:
-        UserError: There is no such run, or its code is not in this repository.
+        UserError: The run is unknown, or its code is not in this repository.
         TrainingError: Training failed this time.
     """
     with tempfile.TemporaryDirectory() as temporary:

@@ -144,7 +144,7 @@ def find_run(run: str, key: str = "run") -> Run:
         key: Key of the command line, for the error message.
 
     Raises:
-        UserError: There is no such run, or several.
+        UserError: No run matches, or several do.
     """
     client, experiment_id = open_store()
     if run == "last":
@@ -193,7 +193,7 @@ def find_model_run(model: str) -> Run:
             ``models:/name@champion`` or ``models:/name/3``.
 
     Raises:
-        UserError: There is no such run or model.
+        UserError: No run or model matches.
     """
     if not model.startswith("models:/"):
         return find_run(model)
@@ -212,7 +212,7 @@ def model_id(run: Run) -> str:
     """Id of the model that a run has saved.
 
     Raises:
-        UserError: It has saved none.
+        UserError: The run has saved none.
     """
     stored = run.mlflow_run
     if stored.outputs is None or not stored.outputs.model_outputs:

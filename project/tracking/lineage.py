@@ -23,7 +23,6 @@ from project import ROOT
 
 MAX_FILE = 1_000_000  # bytes; a larger new file is not taken for code
 NO_GIT = 127  # exit code, as a shell reports a missing program
-GIT_OPTIONS = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
 HASHED = ("project/config", "project/data", "project/models", "project/training")
 
 
@@ -56,7 +55,8 @@ def run_command(command: Sequence[str], **options: Any) -> "CompletedProcess[str
 def git(*arguments: str, **options: Any) -> "CompletedProcess[str]":
     """Runs git in the project's folder, or in ``cwd``; the exit code is ``NO_GIT`` without git."""
     try:
-        return run_command(["git", *arguments], **GIT_OPTIONS | options)
+        defaults = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
+        return run_command(["git", *arguments], **defaults | options)
     except OSError as error:
         return CompletedProcess(arguments, NO_GIT, "", f"it can't be run ({error.strerror})")
 

@@ -80,7 +80,7 @@ def metric_logger(run: Run, enabled: bool = True) -> Iterator[RunLogger | None]:
 def system_metrics(run_id: str, started: float) -> Callable[[], tuple[dict[str, float], int]]:
     """Returns a function that samples MLflow's system metrics: values by name, and a step.
 
-    MLflow's own thread asks the store for the whole run at each sample, which slows training.
+    MLflow's own thread reads the whole run from the store at each sample, which slows training.
 
     Args:
         run_id: MLflow run id.

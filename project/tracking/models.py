@@ -81,7 +81,7 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
         The network, and the contract that it was saved with.
 
     Raises:
-        UserError: There is no such model, or another program has saved it.
+        UserError: No model matches, or another program has saved it.
     """
     address = model if model.startswith("models:/") else f"models:/{model_id(find_run(model))}"
     open_store()

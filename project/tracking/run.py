@@ -156,7 +156,7 @@ class Run:
         """The config that the run was started with.
 
         Raises:
-            UserError: It has none, or the keys of a config have changed since.
+            UserError: The run has none, or the keys of a config have changed since.
         """
         return check(self.stored_config())
 
@@ -164,7 +164,7 @@ class Run:
         """The config as the run has logged it, even if today's code would reject it.
 
         Raises:
-            UserError: It has none.
+            UserError: The run has none.
         """
         stored: Node | None = yaml.safe_load(self.read_text("config.yaml"))
         if stored is None:
