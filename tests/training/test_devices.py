@@ -1,18 +1,17 @@
 """Several devices: two processes do together what one does alone; a dead one ends the run."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
 from conftest import TINY, configure
+from processes import start, wait_for_line
 from torch import nn
 
-import project
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.tracking.find import find_run
@@ -25,7 +24,7 @@ SETTINGS = (
     "model.norm=none",
     "model.width=8",
     "trainer.precision=32-true",
-    "trainer.max_epochs=3",
+    "trainer.max_epochs=2",
     "data.splits.train=0.6005",
     "data.splits.val=0.0995",
 )
@@ -43,7 +42,7 @@ def test_two_processes_log_one_run_equal_to_that_of_one(pair: tuple[FitResult, F
     assert len(build_data(one.config()).val) == 179
     assert two.mlflow_run.info.status == "FINISHED"
     steps, _ = one.history("train/loss")
-    assert len(steps) == 3 * 16
+    assert len(steps) == 2 * 16
     for key in ("train/loss", "train/loss_epoch", "val/loss", "train/grad_norm", "gap/loss"):
         two_steps, values = two.history(key)
         assert two_steps.tolist() == one.history(key)[0].tolist(), key
@@ -70,32 +69,24 @@ def test_the_weights_of_both_are_equal(pair: tuple[FitResult, FitResult]) -> Non
         torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-4)
 
 
-def test_a_dead_process_ends_the_run_as_failed() -> None:
+def test_a_dead_process_ends_the_run_as_failed(tmp_path: Path) -> None:
     arguments = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=500")
-    with subprocess.Popen(
-        [sys.executable, "-m", "project", "train", *TINY[:1], *arguments],
-        cwd=project.ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("epoch   2/"):
-                break
-        ranks = [
-            child
-            for child in psutil.Process(process.pid).children()
-            if any("spawn_main" in part for part in child.cmdline())
-        ]
-        assert len(ranks) == 2, lines
-        ranks[1].kill()
-        died = time.monotonic()
-        rest = process.stderr.read()
-        assert process.wait(60) == 1
-        assert time.monotonic() - died < 60
-    assert rest.splitlines()[-1].startswith("error: a training process died: ")
+    errors = tmp_path / "errors"
+    process = start(["train", *TINY[:1], *arguments], errors)
+    wait_for_line("epoch   2/", process, errors)
+    ranks = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if any("spawn_main" in part for part in child.cmdline())
+    ]
+    assert len(ranks) == 2, errors.read_text()
+    ranks[1].kill()
+    died = time.monotonic()
+    process.join(60)
+    assert process.exitcode == 1
+    assert time.monotonic() - died < 60
+    message = errors.read_text().splitlines()[-1]
+    assert message == "error: a training process died: rank 1, SIGKILL"
     run = find_run("last")
     assert run.mlflow_run.info.status == "FAILED"
     assert len(run.history("val/loss")[0]) >= 2

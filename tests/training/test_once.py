@@ -1,5 +1,6 @@
 """Tracing a run: data, model and config are each read, built and checked once."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +53,13 @@ def test_everything_is_done_once_and_the_result_is_that_of_fit(
     checked = [label.removeprefix("check ") for label in calls.elements() if "check" in label]
     assert sorted(checked) == NODES
     assert fitted == [result]
-    show(result)
-    assert f"val/accuracy {result.score:.4f} at epoch {result.best_epoch} of 2" in (
-        capsys.readouterr().out
+    first, *epochs = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"cnn with [\d,]+ parameters, digits \(train 320, val 180, test 539\), 1 x CPU, "
+        rf"\S+, run {result.run_id}",
+        first,
     )
+    assert [line.split("  ")[0] for line in epochs] == ["epoch", "epoch"]
+    show(result)
+    printed = capsys.readouterr().out
+    assert f"val/accuracy {result.score:.4f} at epoch {result.best_epoch} of 2" in printed

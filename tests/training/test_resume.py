@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import TINY, configure, use_store
 from mlflow import MlflowClient
+from processes import start, wait_for_line
 from torch import Tensor
 
 import project
@@ -33,39 +34,28 @@ from project.training.results import FitResult
 # Everything that has a state: average weights, patience, schedule, augmentation, dropout.
 STATEFUL = (
     "model.width=8",
-    "trainer.max_epochs=12",
+    "trainer.max_epochs=8",
     "trainer.ema_decay=0.9",
-    "trainer.patience=11",
+    "trainer.patience=7",
     "trainer.gradient_clip=1.0",
     "scheduler=onecycle",
     "augment=full",
-    "data.limit_train=960",
+    "data.limit_train=640",
     "penalty=l2",
 )
 
 
-def interrupt(signum: int, after: str, *overrides: str) -> tuple[int, str]:
+def interrupt(signum: int, after: str, folder: Path, *overrides: str) -> tuple[int | None, str]:
     """Starts a training, sends it a signal when it prints a line; its exit code and run id."""
     before = {p.name for p in checkpoints()}
-    with subprocess.Popen(
-        [sys.executable, "-m", "project", "train", *overrides],
-        cwd=project.ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith(after):
-                process.send_signal(signum)
-                break
-        rest = process.stderr.read()
-        code = process.wait(60)
+    process = start(["train", *overrides], folder / "errors")
+    wait_for_line(after, process, folder / "errors")
+    assert process.pid is not None
+    os.kill(process.pid, signum)
+    process.join(60)
     (new,) = {p.name for p in checkpoints()} - before
-    assert "epoch  12/12" not in rest, "it was too fast to be interrupted"
-    return code, new
+    assert "epoch   8/8" not in (folder / "errors").read_text(), "it was too fast to interrupt"
+    return process.exitcode, new
 
 
 def checkpoints() -> list[Path]:
@@ -75,7 +65,7 @@ def checkpoints() -> list[Path]:
 
 def weights(run: Run) -> dict[str, Tensor]:
     checkpoint = torch.load(run.last_checkpoint, weights_only=True)
-    assert checkpoint["epoch"] == 11
+    assert checkpoint["epoch"] == 7
     return {**checkpoint["state_dict"], **checkpoint["current_model_state"]}
 
 
@@ -91,15 +81,16 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
     signum: int,
     status: str,
     train_run: Callable[..., FitResult],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     undisturbed = find_run(train_run(*STATEFUL).run_id)
-    code, run_id = interrupt(signum, "epoch   4/12", *STATEFUL)
+    code, run_id = interrupt(signum, "epoch   3/8", tmp_path, *STATEFUL)
     assert code == (-signum if signum == signal.SIGKILL else 128 + signum)
     run = find_run(run_id)
     assert run.mlflow_run.info.status == status
     if status == "KILLED":
-        assert len(run.history("val/loss")[0]) >= 4  # flushed before it ended
+        assert len(run.history("val/loss")[0]) >= 3  # flushed before it ended
         assert run.mlflow_run.data.tags["failure"].startswith("Stopped: ")
     assert main(["train", f"resume={run_id}"]) == 0
     assert run_id in capsys.readouterr().out
