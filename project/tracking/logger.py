@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from project.core.errors import TrainingError
+from project.core.signals import defer_stop_signals
 from project.tracking.run import Run
 from project.tracking.store import tracking_uri
 from project.tracking.writer import MetricWriter
@@ -68,7 +69,9 @@ def metric_logger(run: Run, enabled: bool = True) -> Iterator[RunLogger | None]:
     try:
         yield RunLogger(run.id, writer)
     except BaseException:
-        writer.close()
+        # If another process has died, the launcher's SIGTERM follows its error at once.
+        with defer_stop_signals():
+            writer.close()
         raise
     if not writer.close():
         raise TrainingError(
