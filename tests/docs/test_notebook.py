@@ -48,6 +48,7 @@ def test_the_notebook_is_shipped_executed_and_without_errors() -> None:
     assert str(project.ROOT) not in text
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path) -> None:
     fresh = execute(tmp_path, nbformat.read(NOTEBOOK, as_version=4))
     assert not [output for output in outputs(fresh) if output.output_type == "error"]
