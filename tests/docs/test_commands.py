@@ -1,4 +1,4 @@
-"""docs/commands.md: every command is there, with each field that its JSON has."""
+"""docs/commands.md: it has a section per command, with each field of its JSON."""
 
 import dataclasses
 import json
@@ -72,7 +72,8 @@ def test_fields_of_the_quick_commands_are_documented(
     ],
     ids=lambda words: words[0],
 )
-def test_fields_of_the_slow_commands_are_documented(words: tuple[str, ...], own_store: Path) -> None:
+@pytest.mark.usefixtures("own_store")
+def test_fields_of_the_slow_commands_are_documented(words: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "project", *words, "--json"],
         cwd=project.ROOT,
