@@ -6,10 +6,7 @@ and a hook for torchvision's operators. Notebooks use ``project.api``.
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from project.core.torchvision_operators import OperatorFinder
 
@@ -27,9 +24,3 @@ for _name, _value in {
 
 if "torchvision" not in sys.modules:
     sys.meta_path.insert(0, OperatorFinder())
-
-
-def make_callable(module: str, function: Callable[..., Any]) -> None:
-    """Lets a module be called like a function."""
-    kind = type("Command", (ModuleType,), {"__call__": staticmethod(function)})
-    sys.modules[module].__class__ = kind

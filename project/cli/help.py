@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -19,6 +20,7 @@ CONF = ROOT / "conf"
 RUN_TIME = ("read", "augment", "spec", "optimizer", "num_steps")  # never given by a config
 NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true|false"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+WIDTH = 100  # columns at most
 Row = tuple[str, str, str, str]  # key, type and range, default, description
 
 
@@ -40,7 +42,7 @@ def describe(name: str, words: Sequence[str]) -> str:
         options = " ".join(f"{group}={option}" for group, option in chosen.items())
         groups = [(each, ", ".join(_options(each))) for each in sorted(_options("."))]
         keys = [*_config_keys(chosen), *_rows(name, command.settings)]
-        parts.append(f"Config keys with {options}:\n{_lay_out(keys)}")
+        parts.append(textwrap.fill(f"Config keys with {options}:", WIDTH) + f"\n{_lay_out(keys)}")
         parts.append(f"Groups and their options:\n{_lay_out(groups)}")
     parts.append(f"Example:\n  python -m project {name} {command.example}")
     return "\n\n".join(parts)
@@ -135,7 +137,7 @@ def _lay_out(rows: Sequence[Sequence[str]]) -> str:
         table.add_column(overflow="fold", no_wrap=position == 0)
     for name, *cells in rows:
         table.add_row(f"  {name}", *cells)
-    width = min(100, shutil.get_terminal_size().columns)
+    width = min(WIDTH, shutil.get_terminal_size().columns)
     console = Console(width=width, highlight=False, markup=False, color_system=None)
     with console.capture() as capture:
         console.print(table)

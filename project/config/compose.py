@@ -1,6 +1,6 @@
 """Composes a config from ``conf/`` and the overrides of a command line, with Hydra."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,30 +52,12 @@ def compose_seeds(
         UserError: As for ``compose``.
     """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
-    lines, experiments = [], list[Path]()
-    for line in overrides:
-        try:
-            line, override = _parse_override(line)
-            if not override.key_or_group:
-                raise HydraException
-            if override.key_or_group.partition(".")[0] == "hydra":
-                raise UserError(f"{override.key_or_group}: unknown key")
-        except HydraException:
-            raise UserError(f"{line}: expected key=value") from None
-        key, value = override.key_or_group, override.value()
-        if key == "experiment" and str(value).endswith((".yaml", ".yml")):
-            experiments.append(Path(str(value)))
-            continue
-        if key in groups:
-            options = {file.stem for file in (CONF / key).glob("*.yaml")}
-            if not isinstance(value, str) or value not in options:
-                raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
-        lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
+    lines, experiment = _read_overrides(overrides, groups)
     nodes = []
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"), TemporaryDirectory() as folder:
-            if experiments:
-                _write_groups(experiments[-1], Path(folder), groups)
+            if experiment is not None:
+                _write_groups(experiment, Path(folder), groups)
                 lines += [f"hydra.searchpath=['file://{folder}']", f"experiment={FILE_OPTION}"]
             config = hydra_compose(command, overrides=lines)
         for seed in seeds:
@@ -89,6 +71,32 @@ def compose_seeds(
         for node in nodes
         if isinstance(node, dict)
     ]
+
+
+def _read_overrides(
+    overrides: Iterable[str], groups: Collection[str]
+) -> tuple[list[str], Path | None]:
+    """Overrides as Hydra takes them, and the file of ``experiment=`` if it names one."""
+    lines, experiment = [], None
+    for line in overrides:
+        try:
+            line, override = _parse_override(line)
+            if not override.key_or_group:
+                raise HydraException
+        except HydraException:
+            raise UserError(f"{line}: expected key=value") from None
+        key, value = override.key_or_group, override.value()
+        if key.partition(".")[0] == "hydra":
+            raise UserError(f"{key}: unknown key")
+        if key == "experiment" and str(value).endswith((".yaml", ".yml")):
+            experiment = Path(str(value))
+            continue
+        if key in groups:
+            options = {file.stem for file in (CONF / key).glob("*.yaml")}
+            if not isinstance(value, str) or value not in options:
+                raise UserError(f"{key}: {value}: {nearest(str(value), options)}")
+        lines.append(line if key in groups or line[0] in "+~" else f"++{line}")
+    return lines, experiment
 
 
 def _parse_override(line: str) -> tuple[str, Override]:
