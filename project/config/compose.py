@@ -44,12 +44,9 @@ def compose_seeds(
     """Composes one config per seed; faster than ``compose`` for each, as Hydra composes once.
 
     Args:
-        command: As for ``compose``.
-        overrides: As for ``compose``.
+        command: Name of a file in ``conf/``, without suffix.
+        overrides: Overrides such as ``model=resnet`` or ``optimizer.lr=0.01``.
         seeds: Values of ``seed``; None leaves it as composed.
-
-    Raises:
-        UserError: As for ``compose``.
     """
     groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     lines, experiment = _read_overrides(overrides, groups)

@@ -71,7 +71,7 @@ def check_target(path: str, node: Node) -> str:
         The target.
 
     Raises:
-        UserError: It is not allowed, doesn't exist, or is of another kind than the node calls for.
+        UserError: The target is not allowed, doesn't exist, or is of the wrong kind.
     """
     target = node.get("_target_")
     if not isinstance(target, str) or not target.startswith(ALLOWED_TARGETS):

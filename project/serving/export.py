@@ -60,7 +60,7 @@ def export(
         output: Folder to write; null writes to mlruns/exports/.
 
     Raises:
-        UserError: There is no such run, or it has no checkpoint.
+        UserError: The run doesn't exist, or it has no checkpoint.
         TrainingError: The graph differs from the checkpoint; nothing was written.
     """
     if format == "onnx":
@@ -111,7 +111,7 @@ def to_program(model: Model, example: Array) -> torch.export.ExportedProgram:
 
     Args:
         model: Trained model on the CPU.
-        example: At least two raw inputs; one would fix the batch size at 1.
+        example: Two or more raw inputs; a single one would fix the batch size at 1.
     """
     network, inputs = Predictor(model).eval(), torch.from_numpy(example)
     return torch.export.export(network, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},))

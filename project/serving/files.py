@@ -64,7 +64,7 @@ def predict(
         top_k: Number of most probable classes to list; null lists the probability of each class.
 
     Raises:
-        UserError: There is no such model, or the input or output can't be used.
+        UserError: The model doesn't exist, or the input or output can't be used.
     """
     name = re.sub(r"[^\w.-]+", "-", f"{run}-{Path(input).resolve().stem}")
     path = Path(output or store_folder() / "predictions" / f"{name}.csv")
