@@ -186,13 +186,6 @@ def test_the_picture_of_the_layers_shows_those_that_are_enforced() -> None:
     }
 
 
-def test_every_lesson_is_listed() -> None:
-    listed = re.findall(r"^\| `(\w+)` \|", COMPARE.read_text(), re.M)
-    assert {file.parent.name for file in (project.ROOT / "lessons").glob("*/lesson.yaml")} <= {
-        *listed
-    }
-
-
 def test_keys_that_scripts_rely_on_exist(tmp_path: Path) -> None:
     with use_store(tmp_path):
         flat = configure("data=fashion_mnist").flatten()
