@@ -4,7 +4,8 @@
 
     result = train("model=cnn", "data=digits", "trainer.max_epochs=3")
 
-Each takes the words of its command line and returns the record that ``--json`` would print.
+Each takes the words of its command line and returns the command's record; ``predict`` returns its
+table.
 """
 
 import warnings

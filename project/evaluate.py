@@ -45,7 +45,7 @@ class TestResult:
 
 
 def evaluate(run: RunId, robustness: bool = False) -> TestResult | Robustness:
-    """Evaluate a finished run on the test set, and count how often that was opened.
+    """Evaluates a finished run on the test set, and counts how often that was opened.
 
     Args:
         run: Finished run to evaluate.

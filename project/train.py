@@ -30,7 +30,7 @@ def train(
     should_stop: ShouldStop | None = None,
     log_model: bool = True,
 ) -> FitResult:
-    """Train a model and track the run in MLflow.
+    """Trains one model and tracks the run in MLflow.
 
     Args:
         config: Config of the run.

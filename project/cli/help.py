@@ -1,6 +1,5 @@
 """Help, generated from signatures, docstrings and ``conf/``; nothing heavy is imported for it."""
 
-import re
 import shutil
 import textwrap
 import types
@@ -8,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from project import ROOT
 from project.cli.commands import COMMANDS
 from project.config.signatures import REQUIRED, Parameter, read_signature
-from project.core.types import ModelId, RunId
+from project.core.errors import UserError, nearest
+from project.core.types import BY_NAME, ModelId, RunId
 
 CONF = ROOT / "conf"
 RUN_TIME = ("read", "augment", "spec", "optimizer", "num_steps")  # never given by a config
-NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true|false"}
+NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true | false"}
+LIBRARY = {"lr": "Learning rate", "weight_decay": "Weight decay", "momentum": "Momentum"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 WIDTH = 100  # columns at most
 Row = tuple[str, str, str, str]  # key, type and range, default, description
@@ -27,7 +26,7 @@ Row = tuple[str, str, str, str]  # key, type and range, default, description
 def list_commands() -> str:
     """All commands with their purposes."""
     rows = [(name, each.signature.summary) for name, each in COMMANDS.items()]
-    return f"python -m project <command> [key=value ...] [--json] [--help]\n\n{_lay_out(rows)}"
+    return f"python -m project <command> [key=value ...] [--json] [--help]\n\n{_list(rows)}"
 
 
 def describe(name: str, words: Sequence[str]) -> str:
@@ -43,43 +42,70 @@ def describe(name: str, words: Sequence[str]) -> str:
         groups = [(each, ", ".join(_options(each))) for each in sorted(_options("."))]
         keys = [*_config_keys(chosen), *_rows(name, command.settings)]
         parts.append(textwrap.fill(f"Config keys with {options}:", WIDTH) + f"\n{_lay_out(keys)}")
-        parts.append(f"Groups and their options:\n{_lay_out(groups)}")
+        parts.append(f"Groups and their options:\n{_list(groups)}")
     parts.append(f"Example:\n  python -m project {name} {command.example}")
     return "\n\n".join(parts)
 
 
 def _options(group: str) -> list[str]:
     """The options of a group; the groups themselves for ``.``."""
-    pattern = "*/" if group == "." else "*.yaml"
-    return sorted(path.stem for path in (CONF / group).glob(pattern))
+    pattern = "*/*.yaml" if group == "." else "*.yaml"
+    files = (CONF / group).glob(pattern)
+    return sorted({file.parent.name if group == "." else file.stem for file in files})
 
 
 def _choose_options(words: Sequence[str]) -> dict[str, str]:
     """The option of each group: from the words, else the data set's choice, else the default."""
-    defaults = [each for each in _read_yaml("train")["defaults"] if isinstance(each, dict)]
-    chosen = {k: v for each in defaults for k, v in each.items() if v in _options(k)}
-    pairs = (word.split("=", 1) for word in words if "=" in word)
-    picked = {key: value for key, value in pairs if value in _options(key)}
-    for each in _read_yaml(f"data/{picked.get('data', chosen['data'])}").get("defaults", []):
-        for key, option in each.items():  # such as `override /model@_global_.model: linear`
-            if match := re.match(r"override /(\w+)@", key):
-                chosen[match[1]] = option
-    return chosen | picked
+    chosen = _defaults("train")
+    picked = {}
+    for word in words:
+        group, _, option = word.partition("=")
+        if group not in _options("."):
+            continue
+        if option not in _options(group):
+            raise UserError(f"{group}: {option}: {nearest(option, _options(group))}")
+        picked[group] = option
+    if "experiment" in picked:
+        chosen |= _defaults(f"experiment/{picked['experiment']}")
+    data = (chosen | picked)["data"]
+    return chosen | _defaults(f"data/{data}") | picked
+
+
+def _defaults(name: str) -> dict[str, str]:
+    """Options that a YAML file chooses, such as ``override /model@_global_.model: linear``."""
+    chosen = {}
+    for each in _read_yaml(name).get("defaults", []):
+        for key, option in each.items() if isinstance(each, dict) else ():
+            group = key.partition("@")[0].rpartition("/")[2]
+            if option in _options(group):
+                chosen[group] = option
+    return chosen
 
 
 def _config_keys(chosen: Mapping[str, str]) -> Iterator[Row]:
-    yield _row("seed", read_fields("project.config.check.Config")["seed"])
-    values = _read_yaml("train") | {
-        group: _read_yaml(f"{group}/{chosen[group]}") for group in chosen
-    }
+    values = _read_yaml("train") | {k: _read_yaml(f"{k}/{option}") for k, option in chosen.items()}
+    for key, value in values.get("experiment", {}).items():
+        if isinstance(value, dict):
+            values[key] = values.get(key, {}) | value
+    yield _row("seed", read_fields("project.config.check.Config")["seed"], values["seed"])
     for group in chosen:
+        if target := values[group].get("_target_"):
+            yield from _rows(group, target, values[group])
         if group == "data":
             yield from _rows("data", "project.data.module.DataModule", values["data"], "seed")
             yield from _rows("data.splits", "project.data.ratios.Splits")
-        if target := values[group].get("_target_"):
-            yield from _rows(group, target, values[group])
+        if group == "augment":
+            for name, node in _transforms(chosen["augment"]).items():
+                yield from _rows(f"augment.{name}", node["_target_"], node)
     yield from _rows("loss", "project.config.check.LossSettings", values.get("loss", {}))
     yield from _rows("trainer", "project.config.check.TrainerSettings", values["trainer"])
+
+
+def _transforms(option: str) -> dict[str, Any]:
+    """The transforms of an option of ``augment`` and of the options that it includes."""
+    node = _read_yaml(f"augment/{option}")
+    included = [each for each in node.pop("defaults", []) if each != "_self_"]
+    return {k: v for each in included for k, v in _transforms(each).items()} | node
 
 
 def _rows(node: str, target: str, values: Mapping[str, Any] = {}, *hidden: str) -> Iterator[Row]:
@@ -88,8 +114,11 @@ def _rows(node: str, target: str, values: Mapping[str, Any] = {}, *hidden: str) 
     for key, each in fields.items():
         if key not in (*RUN_TIME, "splits", *hidden):
             yield _row(f"{node}.{key}", each, values.get(key))
-    for key in values.keys() - {"_target_", "defaults"} if not fields else ():
-        yield f"{node}.{key}", "", str(values[key]), f"See {target}."
+    if read_signature(target) is None and "." in target:
+        for key in (key for key in values if key not in ("_target_", "defaults")):
+            kind = _type_name(BY_NAME[key]) if key in BY_NAME else ""
+            description = f"{LIBRARY.get(key, 'Argument')} of {target}."
+            yield f"{node}.{key}", kind, f"default {values[key]}", description
 
 
 def read_fields(target: str) -> Mapping[str, Parameter]:
@@ -100,27 +129,30 @@ def read_fields(target: str) -> Mapping[str, Parameter]:
 
 def _row(key: str, parameter: Parameter, value: Any = None) -> Row:
     value = parameter.default if value is None else value
-    default = "required" if value is REQUIRED else "null" if value is None else str(value)
-    return key, _type_name(parameter.annotation), default, parameter.description
+    default = "null" if value is None else str(value)
+    default = "required" if value is REQUIRED else f"default {default}"
+    description = parameter.description.replace("``", "")
+    return key, _type_name(parameter.annotation), default, description
 
 
 def _type_name(annotation: Any) -> str:
-    """A type and its range, such as ``int >= 1`` or ``onnx|pt2``."""
+    """A type and its range, such as ``int >= 1`` or ``onnx | pt2``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in NAMES:
         return NAMES[annotation]
     if origin is Annotated:
         bounds = [
-            f"{sign} {getattr(each, name):g}"
+            f"{sign} {getattr(each, name)}"
             for each in annotation.__metadata__
             for name, sign in BOUNDS.items()
             if hasattr(each, name)
         ]
         return f"{_type_name(arguments[0])} {', '.join(bounds)}".strip()
     if origin is Literal:
-        return "|".join(map(str, arguments))
+        return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
-        return " or ".join(_type_name(each) for each in arguments if each is not types.NoneType)
+        names = ["null" if each is types.NoneType else _type_name(each) for each in arguments]
+        return " or ".join(names)
     if origin is list:
         return f"list of {_type_name(arguments[0])}"
     return getattr(annotation, "__name__", "")
@@ -131,14 +163,22 @@ def _read_yaml(name: str) -> dict[str, Any]:
     return node
 
 
-def _lay_out(rows: Sequence[Sequence[str]]) -> str:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for position, _ in enumerate(rows[0]):
-        table.add_column(overflow="fold", no_wrap=position == 0)
-    for name, *cells in rows:
-        table.add_row(f"  {name}", *cells)
+def _lay_out(rows: Sequence[Row]) -> str:
+    """Each key with its type and default, and its description below."""
     width = min(WIDTH, shutil.get_terminal_size().columns)
-    console = Console(width=width, highlight=False, markup=False, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    lines = []
+    for key, kind, default, description in rows:
+        lines.append(f"  {key}  ({', '.join(filter(None, (kind, default)))})")
+        indent = " " * 6
+        lines += textwrap.wrap(description, width, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+def _list(rows: Sequence[tuple[str, str]]) -> str:
+    """Names with a text beside each."""
+    width = min(WIDTH, shutil.get_terminal_size().columns)
+    column = 4 + max(len(name) for name, _ in rows)
+    return "\n".join(
+        textwrap.fill(f"  {name}".ljust(column) + text, width, subsequent_indent=" " * column)
+        for name, text in rows
+    )

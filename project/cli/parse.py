@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, create_model
 
 from project.cli.commands import Command
+from project.config.compose import CONF
 from project.config.schema import validate
 from project.config.signatures import REQUIRED, Parameter
 from project.core.errors import UserError, nearest
@@ -34,6 +35,7 @@ def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
         if name in parameters and equals:
             values[name] = value
         elif command.reader:
+            _check_top_level(key.lstrip("+~"), parameters, equals)
             overrides.append(word)
         elif not equals:
             raise UserError(f"{word}: expected key=value")
@@ -50,14 +52,27 @@ def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
     return read
 
 
+def _check_top_level(key: str, parameters: Mapping[str, Parameter], equals: str) -> None:
+    """Rejects a key without dots that is no argument, no group and no node of a config."""
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    known = {*parameters, *groups, "seed", "loss", "sweep", "compare"}
+    if equals and key and "." not in key and "@" not in key and key not in known:
+        raise UserError(f"{key}: unknown key: {nearest(key, known)}")
+
+
 def _convert(parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: (each.annotation, ... if each.default is REQUIRED else each.default)
         for name, each in parameters.items()
     }
-    texts = {name: text for name, text in values.items() if text}
+    # An empty value means the default where there is one that isn't a value of the type itself.
+    texts = {name: text for name, text in values.items() if text or _needs_value(fields[name])}
     model = validate("", create_model("Arguments", __config__=FROM_TEXT, **fields), texts)
     return {name: getattr(model, name) for name in fields}
+
+
+def _needs_value(field: tuple[Any, Any]) -> bool:
+    return field[1] not in (..., None)
 
 
 def _find(value: str, kind: Any, key: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from project.config.compose import Node
 from project.config.schema import STRICT, check_arguments, validate
-from project.core.errors import UserError
+from project.core.errors import UserError, nearest
 from project.core.types import Count, Positive, Probability, Seed, Share
 
 # Targets in the configs of runs that were trained before these functions moved.
@@ -113,6 +113,9 @@ def check(node: Node) -> Config:
     config.data = check_arguments("data", config.data)
     config.model = check_arguments("model", config.model)
     for name, transform in config.augment.items():
+        if "_target_" not in transform:  # a key of a transform that the chosen option doesn't have
+            names = [other for other, node in config.augment.items() if "_target_" in node]
+            raise UserError(f"augment.{name}: unknown transform: {nearest(name, names)}")
         config.augment[name] = check_arguments(f"augment.{name}", transform)
     config.optimizer = check_arguments("optimizer", config.optimizer)
     config.scheduler = check_arguments("scheduler", config.scheduler)

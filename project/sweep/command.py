@@ -20,7 +20,7 @@ DAY = 24 * 3600  # seconds
 
 
 def sweep(plan: SweepPlan) -> Winner:
-    """Search for the best settings with Optuna and track every trial in MLflow.
+    """Searches for the best settings with Optuna and tracks every trial in MLflow.
 
     The same command resumes an interrupted study; on another machine it joins the study, if both
     reach ``sweep.storage=postgresql://...``.

@@ -15,7 +15,7 @@ except ImportError:
 
 
 def dashboard(storage: str | None = None, port: Port = 8080) -> None:
-    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C.
+    """Serves Optuna Dashboard on 127.0.0.1 until Ctrl-C.
 
     Args:
         storage: Address of Optuna's storage; the SQLite file beside the runs by default.
@@ -29,7 +29,7 @@ def dashboard(storage: str | None = None, port: Port = 8080) -> None:
             'optuna_dashboard is missing: run `.venv/bin/pip install -e ".[dashboard]"` first'
         )
     check_port_free(port)
-    opened = open_storage(storage or default_storage())
+    opened = open_storage(storage or default_storage(), key="storage")
     print(
         f"open this address (Ctrl-C ends it):\n\n  http://127.0.0.1:{port}/dashboard\n", flush=True
     )

@@ -24,11 +24,12 @@ def default_storage() -> str:
     return f"sqlite:///{store_folder() / 'optuna.db'}"
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, key: str = "sweep.storage") -> RDBStorage:
     """Opens a storage; creates the file and its tables on first use.
 
     Args:
         url: Address such as ``sqlite:///file`` or ``postgresql://user@host/database``.
+        key: Key that the address was given by, for error messages.
 
     Raises:
         UserError: The storage can't be opened.
@@ -41,7 +42,7 @@ def open_storage(url: str) -> RDBStorage:
             parsed = parsed.set(drivername="postgresql+psycopg")
             engine = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
         elif backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
-            raise UserError(f"sweep.storage: {mask(url)}: {EXPECTED}")
+            raise UserError(f"{key}: {mask(url)}: {EXPECTED}")
         with lock(url, "tables", 120):
             if backend == "sqlite":
                 _use_write_ahead_log(Path(str(parsed.database)))
@@ -57,15 +58,13 @@ def open_storage(url: str) -> RDBStorage:
         return storage
     except ImportError as error:
         raise UserError(
-            f"sweep.storage: {mask(url)}: {error.name or error} is missing: "
+            f"{key}: {mask(url)}: {error.name or error} is missing: "
             'run `.venv/bin/pip install -e ".[postgres]"` first'
         ) from None
     except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ or error
         reason = next(iter(str(cause).strip().splitlines()), type(error).__name__)
-        raise UserError(
-            f"sweep.storage: {mask(url)}: can't be opened ({reason}): {EXPECTED}"
-        ) from None
+        raise UserError(f"{key}: {mask(url)}: can't be opened ({reason}): {EXPECTED}") from None
 
 
 def mask(url: str) -> str:

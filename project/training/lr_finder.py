@@ -86,7 +86,7 @@ class RaiseRate(Callback):
 
 
 def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
-    """Suggest a learning rate by training a few steps while it rises.
+    """Suggests a learning rate by training a few steps while it rises.
 
     Args:
         config: Config of a run; its learning rate and schedule are not used.

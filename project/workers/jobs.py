@@ -12,7 +12,7 @@ from project.tracking.find import RunInfo
 from project.workers.pool import OnTick, Pool, ShouldPrune
 from project.workers.worker import Job, Outcome
 
-MAX_RESTARTS = 2  # restarts of a run whose worker is killed again and again at the same epoch
+MAX_RESTARTS = 2  # restarts of a job whose worker is killed without getting further
 # The run's own fault: it would crash again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,11 @@ def test_config_keys_are_those_of_the_chosen_options(capsys: pytest.CaptureFixtu
     assert "\n  model.width " in text
     assert "\n  model.norm " in text
     assert "\n  data.image_size " not in text
+    assert re.search(r"\n  optimizer\.lr  \(float > 0, default ", text)
+    main(["train", "--help", "experiment=digits_cnn", "augment=full"])
+    text = capsys.readouterr().out
+    assert re.search(r"\n  trainer\.max_epochs  \(int >= 1, default 30\)", text)
+    assert re.search(r"\n  augment\.reflection\.p  ", text)
 
 
 MISTAKES = {
@@ -75,6 +81,15 @@ MISTAKES = {
     ("predict", "run=last"): "input: missing: expected a value",
     ("train", "model.dropot=0.3"): "model.dropot: unknown key: did you mean 'dropout'?",
     ("sweep", "sweep.trails=3"): "sweep.trails: unknown key: did you mean 'trials'?",
+    ("train", "resum=last"): "resum: unknown key: did you mean 'resume'?",
+    ("compare", "leson=mlp_vs_cnn"): "leson: unknown key: did you mean 'lesson'?",
+    ("runs", "limit="): "limit: '': expected a valid integer",
+    (
+        "train",
+        "augment=full",
+        "augment.afine.rotate=3",
+    ): "augment.afine: unknown transform: did you",
+    ("train", "model=cn", "--help"): "model: cn: did you mean 'cnn'?",
     ("compare", "lesson=mlp_vs_cn"): "lesson: mlp_vs_cn: did you mean 'mlp_vs_cnn'?",
 }
 
@@ -120,13 +135,14 @@ def test_what_needs_only_the_store_imports_no_torch(
     code = (
         "import sys\n"
         "from project.cli.main import main\n"
-        f"main({list(words)})\n"
-        f"print([name for name in {HEAVY[:-1]} if name in sys.modules], file=sys.stderr)\n"
+        f"code = main({list(words)})\n"
+        f"print(code, [name for name in {HEAVY[:-1]} if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=project.ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stderr.splitlines()[-1] == "[]"
+    expected = 2 if any("abcdef" in word for word in words) else 0
+    assert done.stderr.splitlines()[-1] == f"{expected} []"
 
 
 def test_json_is_one_object_on_stdout_and_the_rest_goes_to_stderr() -> None:
