@@ -87,8 +87,8 @@ MISTAKES = {
     (
         "train",
         "augment=full",
-        "augment.afine.rotate=3",
-    ): "augment.afine: unknown transform: did you",
+        "augment.reflecton.p=0.1",
+    ): "augment.reflecton: unknown transform: did you",
     ("train", "model=cn", "--help"): "model: cn: did you mean 'cnn'?",
     ("compare", "lesson=mlp_vs_cn"): "lesson: mlp_vs_cn: did you mean 'mlp_vs_cnn'?",
 }
