@@ -35,8 +35,7 @@ def draw_figures(
         metric: Name of the score.
     """
     with _house_style():
-        history = plots.plot_optimization_history(study, target_name=metric)
-        yield "history", _finish(history, xlabel="trial", ylabel=metric)
+        yield "history", _draw_history(study, metric)
         yield "slices", _draw_slices(study, keys, metric)
         yield "intermediate_values", _draw_intermediate_values(study, metric)
         timeline = plots.plot_timeline(study)
@@ -58,6 +57,15 @@ def has_importances(study: Study) -> bool:
     """Whether the scores differ, so that the importance of keys can be computed."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return len({trial.value for trial in complete}) > 1
+
+
+def _draw_history(study: Study, metric: str) -> Figure:
+    axes = plots.plot_optimization_history(study, target_name=metric)
+    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    ends = [(t.number, t.intermediate_values[t.last_step]) for t in pruned if t.last_step]
+    if ends:
+        axes.scatter(*zip(*ends, strict=True), color=MARK, marker="x", label="pruned, last epoch")
+    return _finish(axes, xlabel="trial", ylabel=metric)
 
 
 def _draw_slices(study: Study, keys: Sequence[str], metric: str) -> Figure:
