@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from project.core.console import say
 from project.tracking.children import close_run
 from project.tracking.find import RunInfo
+from project.tracking.store import checkpoint_folder
 from project.workers.pool import OnTick, Pool, ShouldPrune
 from project.workers.worker import Job, Outcome
 
-MAX_RESTARTS = 2  # restarts of a job whose worker is killed without getting further
+MAX_RESTARTS = 2  # restarts of a job whose worker is killed again after the same epoch
 # The run's own fault: it would crash again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
@@ -29,7 +30,7 @@ class Jobs(Protocol):
         """Takes back an interrupted job, which ``take`` returns again, now or in a later start."""
 
     def count_deaths(self, job: Job) -> int:
-        """Counts one more death of the job's worker; returns how many there were at its epoch."""
+        """Counts a death of the job's worker; returns how many there were after the same epoch."""
 
     def find_run(self, job: Job) -> str | None:
         """Returns the id of the job's run in MLflow."""
@@ -107,8 +108,9 @@ class _Unfinished:
         self._waiting.append(job)
 
     def count_deaths(self, job: Job) -> int:
-        self._deaths[job.name] += 1
-        return self._deaths[job.name]
+        place = job.name, _last_saved(self.find_run(job))
+        self._deaths[place] += 1
+        return self._deaths[place]
 
     def find_run(self, job: Job) -> str | None:
         run = self._find().get(job.name)
@@ -123,6 +125,12 @@ class _Unfinished:
             f"{job.tags['mlflow.runName']}  {text}  {outcome.seconds:.0f} s  "
             f"[{self._num_ended}/{self.total}]"
         )
+
+
+def _last_saved(run_id: str | None) -> int:
+    """When a run last ended an epoch, by its checkpoint, in nanoseconds; 0 before the first."""
+    file = checkpoint_folder(run_id) / "last.ckpt" if run_id else None
+    return file.stat().st_mtime_ns if file is not None and file.exists() else 0
 
 
 def train_all(

@@ -1,13 +1,16 @@
 """The restart policy: which jobs are trained again, and how their runs are closed."""
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from project.workers.jobs import MAX_RESTARTS, train_jobs
+from project.tracking.store import checkpoint_folder
+from project.workers.jobs import MAX_RESTARTS, train_all, train_jobs
 from project.workers.pool import Pool
 from project.workers.worker import Job, Outcome
 
@@ -93,6 +96,31 @@ def test_a_restarted_run_may_still_complete(closed: list[tuple[str, ...]]) -> No
     train_jobs(FakePool(KILLED, COMPLETE), jobs)
     assert jobs.ended == [COMPLETE]
     assert [status for _, status, _ in closed] == ["KILLED"]
+
+
+@pytest.mark.parametrize("gets_further", [True, False])
+def test_a_job_of_a_list_is_given_up_only_when_killed_too_often_after_the_same_epoch(
+    gets_further: bool, own_store: Path, closed: list[tuple[str, ...]]
+) -> None:
+    class Training(FakePool):
+        def run(self, next_job: Callable[[], Job | None], on_end: Any, *callbacks: Any) -> None:
+            checkpoint = checkpoint_folder("run-1") / "last.ckpt"
+            checkpoint.parent.mkdir(parents=True)
+            while (job := next_job()) is not None:
+                self.started.append(job)
+                checkpoint.touch()
+                seconds = len(self.started) if gets_further else 1
+                os.utime(checkpoint, (seconds, seconds))
+                on_end(job, self.outcomes.popleft())
+
+    pool = Training(*[KILLED] * (MAX_RESTARTS + 1), COMPLETE)
+    job = Job("job", {}, {"mlflow.runName": "trial 0, seed 1"}, resume="run-1")
+    train_all(pool, [job], dict, "one run")
+    assert len(pool.started) == MAX_RESTARTS + (2 if gets_further else 1)
+    assert [status for _, status, _ in closed] == [
+        *["KILLED"] * MAX_RESTARTS,
+        "KILLED" if gets_further else "FAILED",
+    ]
 
 
 def test_a_stopped_job_is_put_back(closed: list[tuple[str, ...]]) -> None:
