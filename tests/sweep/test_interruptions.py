@@ -54,7 +54,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_same_command_goes_on(tmp_path: Pa
         wait_for(process, "trial ")
         time.sleep(0.7)  # into the trial that follows the one that has ended
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in output
     assert output.endswith("stopped by SIGINT\n")
@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_same_command_goes_on(tmp_path: Pa
         for number in interrupted:
             assert swept.runs[number].status == "KILLED"
     with start(tmp_path, *arguments, "sweep.pruner=none") as process:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
     with opened(tmp_path) as swept:
         assert states(swept) == {"COMPLETE": 5}
