@@ -1,4 +1,4 @@
-"""A folder of pictures against hand-written loops: the first pass, later epochs, and predicting.
+"""A folder of images against hand-written loops: the first pass, later epochs, and predicting.
 
 Each function is one measurement in a process of its own; see `benchmarks.run`.
 """
@@ -19,11 +19,11 @@ import numpy as np
 NUM_FILES = 5000
 HEIGHT, WIDTH, SIZE = 375, 500, 64
 KINDS = ("first", "second")
-NUM_EPOCHS = 20  # of a second each: a busy moment weighs on a few of them only
+NUM_EPOCHS = 20  # of one second each, so that a busy moment affects only a few of them
 
 
 def write_folder(folder: Path) -> None:
-    """Writes 5,000 JPEGs of 500 x 375 in two classes, smooth with grain, as photographs are."""
+    """Writes 5,000 JPEGs of 500 x 375 in two classes, smooth with grain, like photographs."""
     random = np.random.default_rng(0)
     for kind in KINDS:
         (folder / kind).mkdir(parents=True)
@@ -31,30 +31,30 @@ def write_folder(folder: Path) -> None:
         coarse = random.integers(0, 256, (12, 16, 3)).astype(np.uint8)
         smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         grain = random.normal(0, 4, (HEIGHT, WIDTH, 1))
-        picture = np.clip(smooth + grain, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / KINDS[index % 2] / f"{index}.jpg"), picture)
+        image = np.clip(smooth + grain, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / KINDS[index % 2] / f"{index}.jpg"), image)
 
 
 def read_by_hand(file: str) -> int:
     """Reads and resizes one file with OpenCV."""
-    picture = cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB)
-    small = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    image = cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB)
+    small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return int(small[0, 0, 0])
 
 
 def first_pass_by_hand(folder: Path) -> float:
-    """Files a second of the bare loop, in one process a core."""
+    """Files per second of the bare loop, with one process per core."""
     cv2.setNumThreads(0)
     files = [str(file) for file in sorted(folder.rglob("*.jpg"))]
     with multiprocessing.Pool(len(os.sched_getaffinity(0))) as pool:
-        pool.map(read_by_hand, files[:64])  # the processes are there
+        pool.map(read_by_hand, files[:64])  # wait until the processes have started
         began = perf_counter()
         pool.map(read_by_hand, files, chunksize=50)
         return len(files) / (perf_counter() - began)
 
 
 def first_pass(folder: Path) -> float:
-    """Files a second of the project's first pass: looked for, decoded, hashed and written."""
+    """Files per second of the project's first pass: listing, decoding, hashing and writing."""
     from project.data.images.source import images
 
     with own_cache():
@@ -74,7 +74,7 @@ def own_cache() -> Iterator[None]:
 
 
 def later_epochs(folder: Path) -> dict[str, float]:
-    """Training samples a second of `cnn`, in memory and in the file: medians of epochs in turn."""
+    """Training samples per second of `cnn`, from memory and from the file: medians over epochs."""
     from project.config.build import build_data, read_samples
     from project.config.check import check
     from project.config.compose import compose
@@ -102,11 +102,11 @@ def later_epochs(folder: Path) -> dict[str, float]:
                     model.training_step(batch, 0).backward()
                     optimizer.step()
                 speeds[name].append(len(data.train) / (perf_counter() - began))
-    return {name: statistics.median(found[1:]) for name, found in speeds.items()}
+    return {name: statistics.median(values[1:]) for name, values in speeds.items()}
 
 
 def predictions(folder: Path) -> dict[str, float]:
-    """Images a second of the bare network, of the saved model on pixels, and of a whole folder.
+    """Images per second of the bare network, the saved model on pixels, and a whole folder.
 
     The network is a ResNet of the project, and the files are JPEGs of its size.
     """
@@ -118,16 +118,17 @@ def predictions(folder: Path) -> dict[str, float]:
     from project.models.contract import Predictor
     from project.reports.run import load_best
     from project.serving.files import predict
-    from project.serving.predictor import BATCH, load_model
+    from project.serving.predictor import PREDICT_BATCH, load_model
     from project.tracking.find import find_run
     from project.train import train
 
     small = folder / "small"
     for kind in KINDS:
         (small / kind).mkdir(parents=True)
-    for file in sorted(folder.glob("*/*.jpg"), key=lambda file: int(file.stem))[: 8 * BATCH]:
-        picture = cv2.resize(cv2.imread(str(file)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(small / KINDS[int(file.stem) % 2] / file.name), picture)
+    files = sorted(folder.glob("*/*.jpg"), key=lambda file: int(file.stem))
+    for file in files[: 8 * PREDICT_BATCH]:
+        image = cv2.resize(cv2.imread(str(file)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(small / KINDS[int(file.stem) % 2] / file.name), image)
     with own_cache():
         overrides = ["data=images", f"data.root={small}", "model=resnet", "trainer.max_epochs=1"]
         config = check(compose("train", [*overrides, "data.limit_train=256"]))
@@ -139,13 +140,13 @@ def predictions(folder: Path) -> dict[str, float]:
 
     @torch.inference_mode()
     def bare() -> None:
-        for start in range(0, len(pixels), BATCH):
-            network(torch.from_numpy(pixels[start : start + BATCH])).numpy()
+        for start in range(0, len(pixels), PREDICT_BATCH):
+            network(torch.from_numpy(pixels[start : start + PREDICT_BATCH])).numpy()
 
     def whole() -> None:
         predict(run.id, str(small))
 
-    found = {}
+    rates = {}
     calls: dict[str, Callable[[], Any]] = {
         "bare": bare, "pixels": lambda: saved.predict(pixels), "folder": whole,
     }  # fmt: skip
@@ -154,5 +155,5 @@ def predictions(folder: Path) -> dict[str, float]:
             call()
         began = perf_counter()
         call()
-        found[name] = len(pixels) / (perf_counter() - began)
-    return found
+        rates[name] = len(pixels) / (perf_counter() - began)
+    return rates

@@ -1,4 +1,4 @@
-"""The loop that somebody would write by hand: no Trainer, no tracking, nothing to spare.
+"""A hand-written training loop: no Trainer, no tracking, no overhead.
 
 It takes the same batches (same order, same augmentation) through the same network with the same
 optimiser and schedule as the project's own run of a config.
@@ -17,11 +17,11 @@ from project.training.devices import Devices
 
 @dataclass(frozen=True)
 class Timing:
-    """What a loop came to.
+    """Speed and accuracy of a loop.
 
     Attributes:
-        samples_per_second: of training, validation left out.
-        accuracy: on val, after the last epoch.
+        samples_per_second: Training samples per second, without validation.
+        accuracy: Accuracy on val after the last epoch.
     """
 
     samples_per_second: float

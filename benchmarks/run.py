@@ -4,8 +4,8 @@ Usage: python -m benchmarks.run [accelerator=cpu|gpu] [repeats=5] [seeds=3] [par
 
 PART is training, search, images or startup; without it, all of them.
 
-What is compared runs in turn (A B C A B C ...), each in a process of its own, so that a machine
-that is busy for a while slows all of them; ratios are taken within a turn, their median is quoted.
+Variants run in turn (A B C A B C ...), each in its own process, so that a busy machine slows all
+of them alike. Ratios are taken within a turn, and the median over the turns is reported.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-# Large enough that steps count, small enough for a coffee.
+# Large enough for steady steps, small enough to finish within minutes.
 TIMED = [
     "data=fashion_mnist",
     "data.limit_train=12800",
@@ -46,7 +46,7 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
     """Runs one variant in this process.
 
     Returns:
-        Samples a second of training, and val accuracy; of searches what `benchmarks.search` gives.
+        Training samples per second and val accuracy; for searches, the result of the function.
     """
     if variant in IMAGES:
         from benchmarks import images
@@ -63,8 +63,8 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
 
         seed = int(overrides[-1].removeprefix("seed="))
         num_trials = NUM_TRIALS if variant != "cost_of_a_trial" else 8
-        found: dict[str, Any] = getattr(search, variant)(overrides[:-1], num_trials, seed)
-        return found
+        measured: dict[str, Any] = getattr(search, variant)(overrides[:-1], num_trials, seed)
+        return measured
     from project.config.build import build_data
     from project.config.check import check
     from project.config.compose import compose
@@ -167,12 +167,12 @@ def compare_accuracy(accelerator: list[str], seeds: int) -> list[str]:
 
 
 def compare_searches(accelerator: list[str], repeats: int) -> list[str]:
-    """A sweep against the plain loop, in turns; and what a trial costs besides training."""
+    """A sweep against the plain loop, in turns, and the overhead of a trial."""
     lines = [
-        f"The same search of {NUM_TRIALS} trials, `{' '.join(SEARCHED)}`: seconds from the first "
-        "trial's start to the last one's end, and the best score.",
+        f"The same search of {NUM_TRIALS} trials, `{' '.join(SEARCHED)}`: seconds from the start "
+        "of the first trial to the end of the last, and the best score.",
         "",
-        "| seed | by hand | best | sweep | best | sweep / by hand | until it had the same score |",
+        "| seed | by hand | best | sweep | best | sweep / by hand | same score / by hand |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ratios = []
@@ -196,15 +196,15 @@ def compare_searches(accelerator: list[str], repeats: int) -> list[str]:
         "",
         f"Median ratio: {statistics.median(ratios):.2f}.",
         "",
-        f"Of a trial of {cost['trial']:.1f} s that isn't pruned: {parts}; together "
-        f"{100 * sum(shares.values()):.1f} %. From one trial's last step to the next one's first: "
-        f"{statistics.median(cost['pauses']):.2f} s (validation of the last epoch included).",
+        f"Overhead of an unpruned trial of {cost['trial']:.1f} s: {parts}; in total "
+        f"{100 * sum(shares.values()):.1f} %. From the last step of one trial to the first step of "
+        f"the next: {statistics.median(cost['pauses']):.2f} s, including the last validation.",
         "",
     ]
 
 
 def compare_images(repeats: int) -> list[str]:
-    """A folder of pictures against the bare loop and tensors in memory; predict against forward."""
+    """A folder of images against the bare loop and tensors in memory; predict against forward."""
     from benchmarks.images import HEIGHT, NUM_FILES, SIZE, WIDTH, write_folder
 
     speeds: dict[str, list[float]] = {}
@@ -212,27 +212,28 @@ def compare_images(repeats: int) -> list[str]:
         write_folder(Path(folder) / "large")
         for repeat in range(repeats):
             for variant in IMAGES:
-                found = in_process(variant, [f"{folder}/large"])
+                measured = in_process(variant, [f"{folder}/large"])
                 shutil.rmtree(Path(folder) / "large" / "small", ignore_errors=True)
-                for key, speed in found.items():
+                for key, speed in measured.items():
                     name = variant if key == "speed" else f"{variant}, {key}"
                     speeds.setdefault(name, []).append(speed)
                     print(f"  {repeat + 1}/{repeats} {name}: {speed:,.0f}", flush=True)
     rows = (
-        ("first pass: OpenCV's bare loop, a process a core", "first pass by hand", ""),
-        ("first pass: the project's, hashed and written", "first pass", "first pass by hand"),
-        ("later epochs of `cnn`: in memory", "later epochs, in memory", ""),
-        ("later epochs of `cnn`: in the file, as of a large folder", "later epochs, in a file",
+        ("first pass: OpenCV's bare loop, one process per core", "first pass by hand", ""),
+        ("first pass: the project, including hashing and writing", "first pass",
+         "first pass by hand"),
+        ("later epochs of `cnn`: from memory", "later epochs, in memory", ""),
+        ("later epochs of `cnn`: from the file, as for a large folder", "later epochs, in a file",
          "later epochs, in memory"),
         ("`resnet` alone, batches of 256 in memory", "predict, bare", ""),
         ("the saved model on the same batches", "predict, pixels", "predict, bare"),
-        ("`make predict` on their files, model loaded and files decoded", "predict, folder",
+        ("`make predict` on their files, including loading and decoding", "predict, folder",
          "predict, bare"),
     )  # fmt: skip
     lines = [
         f"A folder of {NUM_FILES:,} JPEGs of {WIDTH} x {HEIGHT}, resized to {SIZE} x {SIZE}.",
         "",
-        "| | images/s, median | ratio to the line above it is compared with, median (range) |",
+        "| | images/s, median | ratio to the baseline above, median (range) |",
         "| --- | --- | --- |",
     ]
     for title, name, reference in rows:
@@ -335,7 +336,7 @@ HEAD = """# Speed against a hand-written loop
 `by hand` is `benchmarks/loop.py`: same network, data, augmentation, optimiser, schedule, precision
 and memory layout, no Trainer and no tracking. `tracked` is the project as `make train` runs it,
 every step in MLflow; `untracked` is the same without a logger. `by hand, fp32 NCHW` is the loop
-with the precision and layout that PyTorch starts with. Only training is timed, from the second
+with PyTorch's default precision and layout. Only training is timed, from the second
 epoch on.
 
 Searches are timed against the plain loop of `benchmarks/search.py`: Optuna and Lightning, one

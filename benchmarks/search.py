@@ -158,7 +158,7 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     def flush(self: MetricWriter) -> bool:
         if threading.current_thread() is not self._thread:
             return send(self)  # at a run's end, which is timed as a whole
-        return bool(timed("metrics sent beside training", send)(self))
+        return bool(timed("metrics sent during training", send)(self))
 
     send = MetricWriter.flush
     MetricWriter.flush = flush  # type: ignore[method-assign]

@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from project.core.arrays import Array
+from project.core.arrays import Curve
 from project.figures.style import COLOURS, clean, new_figure
 
-Curve = tuple[Array, Array]  # x and y
 TINY = 1e-16  # drawn instead of smaller values on a logarithmic axis
 
 

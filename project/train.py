@@ -89,7 +89,7 @@ def warn_of_data(data: DataModule) -> None:
     if data.skipped:
         name, reason = data.skipped[0]
         others = f" and {len(data.skipped) - 1} more" if len(data.skipped) > 1 else ""
-        say(f"note: {name}{others} left out: {reason}")
+        say(f"note: {name}{others} skipped: {reason}")
     for line in describe_duplicates(data.duplicates):
         say(f"note: {line}")
 
@@ -100,6 +100,6 @@ def show(result: FitResult) -> None:
         f"\nval/{result.score_name} {result.score:.4f} at epoch {result.best_epoch} of "
         f"{result.num_epochs}, {result.seconds:.0f} s\n"
         f"run {result.run_id}\n\n"
-        f"  make ui                            look at it\n"
+        f"  make ui                            show the run in MLflow\n"
         f"  make evaluate RUN={result.run_id}  open the test set"
     )

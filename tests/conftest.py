@@ -1,4 +1,4 @@
-"""What tests share: a store of their own, and runs that several of them look at."""
+"""Shared fixtures: a store for the tests, and trained runs that several of them use."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ TINY = ("model.width=8", "trainer.max_epochs=2", "data.limit_train=320")
 
 @contextmanager
 def use_store(folder: Path) -> Iterator[None]:
-    """Sends runs to a database in that folder."""
+    """Stores runs in a database in a folder."""
     previous = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     try:
@@ -40,7 +40,7 @@ def use_store(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The store of all tests that don't ask for one of their own: making one takes seconds."""
+    """The store shared by most tests, because creating one takes seconds."""
     folder = tmp_path_factory.mktemp("store")
     with use_store(folder):
         yield folder
@@ -48,14 +48,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def own_store(tmp_path: Path) -> Iterator[Path]:
-    """A store that no other test sees."""
+    """A store of the test's own."""
     with use_store(tmp_path):
         yield tmp_path
 
 
 @pytest.fixture(autouse=True)
 def _fresh_samples() -> None:
-    """Tests change data sources: none may see samples that another has read."""
+    """Tests change data sources, so none may reuse samples that another one has read."""
     read_samples.cache_clear()
 
 
@@ -65,7 +65,7 @@ def configure(*overrides: str) -> Config:
 
 @pytest.fixture(scope="session")
 def train_run() -> Callable[..., FitResult]:
-    """Trains by overrides, each distinct run once a session."""
+    """Trains with overrides; each distinct run is trained once per session."""
     done: dict[tuple[str, ...], FitResult] = {}
 
     def run(*overrides: str) -> FitResult:
@@ -100,14 +100,14 @@ def command(*arguments: str, **options: object) -> "subprocess.CompletedProcess[
 
 @pytest.fixture(scope="session")
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A free port on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until_it_answers(port: int, server: "subprocess.Popen[Any]") -> None:
-    """Waits for an MLflow server on 127.0.0.1; its first answer takes a while."""
+    """Waits until an MLflow server on 127.0.0.1 responds."""
     deadline = monotonic() + 120
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Commands in processes of a fork server that has imported everything: no seconds of imports."""
+"""Runs commands in forks of a server that has imported everything, to save import time."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Opening the test set: right numbers, counted openings, refused where the data have changed."""
+"""Opening the test set: metrics, counted openings, and refusal if the data have changed."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,9 @@ def evaluated(train_run: Callable[..., FitResult]) -> FitResult:
     return train_run(*TINY, "data.splits.seed=77")
 
 
-def test_metrics_and_interval_are_right_and_logged_to_the_same_run(evaluated: FitResult) -> None:
+def test_metrics_and_interval_match_references_and_are_logged_to_the_run(
+    evaluated: FitResult,
+) -> None:
     result = evaluate(evaluated.run_id)
     run = find_run(evaluated.run_id)
     config = run.config()
@@ -67,7 +69,7 @@ def test_openings_are_counted_over_all_runs_of_the_same_test_split() -> None:
     assert evaluate(second.run_id).num_openings == 3
     assert evaluate(other.run_id).num_openings == 1
     run = find_run(first.run_id)
-    run.client.delete_run(run.id)  # what was seen has been seen
+    run.client.delete_run(run.id)  # deleted runs count too: they opened the test set
     assert evaluate(second.run_id).num_openings == 4
     with pytest.raises(UserError, match="it was deleted"):
         evaluate(first.run_id)
@@ -95,7 +97,7 @@ def test_regression_has_metrics_and_no_interval(diabetes_run: FitResult) -> None
     assert result.interval is None
 
 
-def test_training_opens_nothing(digits_run: FitResult) -> None:
+def test_training_does_not_open_the_test_set(digits_run: FitResult) -> None:
     data = find_run(digits_run.run_id).mlflow_run.data
     assert not [key for key in data.metrics if key.startswith("test/")]
     assert "test.openings" not in data.tags

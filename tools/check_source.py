@@ -59,6 +59,6 @@ def descriptions(docstring: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    found = check(Path(__file__).resolve().parent.parent)
-    print("\n".join(found[:200]) or "sizes and docstrings: no problem")
-    sys.exit(bool(found))
+    problems = check(Path(__file__).resolve().parent.parent)
+    print("\n".join(problems[:200]) or "sizes and docstrings: no problem")
+    sys.exit(bool(problems))

@@ -9,7 +9,7 @@ from project.compare.analysis import Analysis, Drawn, Runs
 from project.figures.training import augmentation_sheet
 from project.reports.robustness import classifies_images
 
-NUM_SHOWN = 6
+NUM_ON_SHEET = 6
 NUM_TRIED = 100
 
 
@@ -27,7 +27,7 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         # Some transforms leave some samples unchanged.
         is_changed = [(rows != images).any(axis=(1, 2, 3)) for rows in augmented.values()]
         most = np.argsort(-np.sum(is_changed, axis=0), kind="stable")
-        shown = np.sort(most[:NUM_SHOWN])
+        shown = np.sort(most[:NUM_ON_SHEET])
         yield (
             "samples",
             augmentation_sheet(

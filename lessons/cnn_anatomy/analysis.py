@@ -14,7 +14,7 @@ from . import figures as drawing
 
 DELETED = 0.2  # share of the pixels
 NUM_TESTED = 200
-NUM_SHOWN = 5
+NUM_EXPLAINED = 5
 STEPS = {nn.Conv2d: "convolution", nn.MaxPool2d: "pooling", nn.ReLU: "activation"}
 
 
@@ -150,7 +150,7 @@ def _grad_cam(trained: Trained) -> Iterator[Drawn]:
     cam, predicted = grad_cam(_cnn(trained), torch.from_numpy(val.inputs[:]))
     is_right = predicted == val.targets
     for name, chosen in (("right", is_right), ("wrong", ~is_right)):
-        places = np.flatnonzero(chosen)[:NUM_SHOWN]
+        places = np.flatnonzero(chosen)[:NUM_EXPLAINED]
         if not len(places):
             continue
         titles = [

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lessons.descent import TINY, Curve, one_panel
-from project.core.arrays import Array
+from lessons.descent import TINY, one_panel
+from project.core.arrays import Array, Curve
 from project.figures.style import COLOURS, MARK, clean, panels
 
 

@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from lessons.descent import Curve, one_panel
-from project.core.arrays import Array
+from lessons.descent import one_panel
+from project.core.arrays import Array, Curve
 from project.figures.style import MARK, TRAIN, VAL
 
 

@@ -20,7 +20,7 @@ from . import figures as drawing
 NUM_LABELS = (10, 100, 1000)
 CLASSIFIERS = {"probe": "linear probe", "neighbours": "nearest neighbour"}
 INPUTS = ("code", "pixels")
-BATCH = 1024
+ENCODE_BATCH = 1024
 
 
 def encode(trained: Trained, images: Array) -> Array:
@@ -28,7 +28,7 @@ def encode(trained: Trained, images: Array) -> Array:
     model = trained.model
     assert isinstance(model, Autoencoder)
     with torch.inference_mode():
-        parts = torch.from_numpy(images).split(BATCH)
+        parts = torch.from_numpy(images).split(ENCODE_BATCH)
         return torch.cat([model.encode(part) for part in parts]).numpy()
 
 

@@ -75,7 +75,7 @@ class Analysis:
 
     Attributes:
         measures: Names of the metrics that ``measure`` returns.
-        measure: Measures one run; a metric may be left out where it has no value.
+        measure: Measures one run; omits metrics that have no value.
         figures: Draws figures of all runs; every variant has at least one run.
         supports: Whether a model can be analysed.
         needs: Requirement that ``supports`` checks, for the error message.

@@ -98,7 +98,7 @@ def read_plan(overrides: Sequence[str], lesson: str) -> dict[str, Plan]:
         raise UserError(f"seeds: {seeds}: expected one or more, each listed once")
     for metric in file.measure:
         if file.measure.count(metric) > 1:
-            raise UserError(f"measure: {metric}: listed twice: remove one")
+            raise UserError(f"measure: {metric}: is listed twice: expected each metric once")
     changes = _read_variants(file, name_of(node["data"]))
     claims = tuple(parse_claim(text, list(changes), file.measure) for text in file.claims)
     plan = Plan(
@@ -167,7 +167,7 @@ def _read_configs(
             raise UserError(f"variant {variant}: {error}") from None
         for other, known in by_variant.items():
             if configs == known:
-                raise UserError(f"variants: {variant}: it is the same as {other}")
+                raise UserError(f"variants: {variant}: equals {other}: expected distinct variants")
         by_variant[variant] = configs
     return {
         (variant, seed): configs[place]

@@ -92,11 +92,11 @@ def train(
     close_abandoned(find())
     jobs = [_job(plan, key, name, parent, devices) for key, name in keys.items()]
     size = f"{len(plan.variants)} variants, {len(plan.seeds)} seeds each"
-    found = train_all(pool, jobs, find, size)
+    infos = train_all(pool, jobs, find, size)
     runs: dict[str, list[Trained]] = {variant: [] for variant in plan.variants}
     failures = {}
     for (variant, seed), name in keys.items():
-        info = found.get(name)
+        info = infos.get(name)
         if info is not None and info.status == "FINISHED":
             config = plan.configs[variant, seed]
             data, metrics = build_data(config), dict(info.metrics)

@@ -155,7 +155,7 @@ def validate(path: str, schema: type[Checked], values: Node) -> Checked:
 
 def _explain(path: str, schema: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    # pydantic adds the branch of a union to the location, which is no key.
+    # pydantic's location also names the branch of a union, which is not part of the key.
     keys = [str(part) for part in first["loc"] if _is_key(part)]
     key = ".".join([path, *keys] if path else keys)
     if first["type"] == "extra_forbidden":

@@ -1,1 +1,1 @@
-"""What every other package may use: errors, signals, types, console, statistics."""
+"""Basics shared by all packages: errors, signals, types, console, statistics."""

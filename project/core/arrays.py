@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+Curve = tuple[Array, Array]  # x and y
 
 
 class Indexed(Protocol):

@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from project.core.arrays import Array
+from project.core.arrays import Array, Curve
 from project.core.statistics import estimate
 from project.figures.style import COLOURS, as_label, band, clean, legend_above, panels
 
-Curve = tuple[Array, Array]  # x and y
 MAX_LABEL = 40  # letters of a variant's name
 
 
@@ -29,8 +28,8 @@ def measures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     size = (2.7 + beside, 0.9 + 0.34 * len(variants))
     figure, cells = panels(len(values), columns, size, 0.0, sharey=True)
     for axes, (metric, by_variant) in zip(cells, values.items(), strict=True):
-        for place, (colour, found) in enumerate(zip(cycle(COLOURS), by_variant.values())):
-            _measure(axes, place, [value for value in found if np.isfinite(value)], colour)
+        for place, (colour, scores) in enumerate(zip(cycle(COLOURS), by_variant.values())):
+            _measure(axes, place, [value for value in scores if np.isfinite(value)], colour)
         axes.set_xlabel(metric)
         axes.set_yticks(range(len(variants)), variants)
         axes.set_ylim(len(variants) - 0.5, -0.5)
@@ -58,16 +57,16 @@ def curves(by_metric: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure:
     figure, cells = panels(len(by_metric), 3, (3.7, 2.9), 0.5)
     figure.set_figwidth(max(6.0, figure.get_figwidth()))  # for the legend
     for axes, (metric, by_variant) in zip(cells, by_metric.items(), strict=True):
-        for colour, (variant, found) in zip(cycle(COLOURS), by_variant.items()):
-            if found:
+        for colour, (variant, seeds) in zip(cycle(COLOURS), by_variant.items()):
+            if seeds:
                 # Up to where the first run stopped: beyond it the mean would be of fewer seeds.
-                x = min((x for x, _ in found), key=len)
-                y = [y[: len(x)] for _, y in found]
+                x = min((x for x, _ in seeds), key=len)
+                y = [y[: len(x)] for _, y in seeds]
                 band(axes, x, y, colour, as_label(variant, MAX_LABEL), "o" if len(x) == 1 else "")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(metric)
-        every = [y for found in by_variant.values() for _, y in found]
+        every = [y for seeds in by_variant.values() for _, y in seeds]
         if max(map(len, every)) == 1:
             axes.set_xlim(0.5, 1.5)
         _set_log_scale(axes, "y", every, 100)

@@ -1,4 +1,4 @@
-"""What a saved model takes and gives, for everyone who uses it without the training code."""
+"""Inputs and outputs of a saved model, for use without the training code."""
 
 import json
 from collections.abc import Mapping

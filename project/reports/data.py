@@ -27,7 +27,7 @@ from project.figures.training import augmentation_sheet
 from project.tracking.store import store_folder
 
 MAX_LISTED = 100  # skipped samples and near-duplicates listed in the report
-MAX_HASHED = 70_000  # number of images up to which near-duplicates are searched for
+MAX_COMPARED = 70_000  # number of images up to which near-duplicates are searched for
 MAX_CLASSES = 12  # classes on the contact sheet
 MAX_IMAGES = 8  # images per class on the contact sheet
 MAX_ROWS = 30  # rows of a printed table
@@ -51,8 +51,8 @@ class DataReport:
         near_duplicates: Number of images in the first split of a pair that look like one in the
             second but differ in pixels; None if images are too small or too many to compare.
         near_pairs: File names of some near-duplicates.
-        left_out: Reasons why files or rows were skipped, by name.
-        num_left_out: Number of skipped files or rows.
+        skipped: Reasons why files or rows were skipped, by name.
+        num_skipped: Number of skipped files or rows.
         fingerprint: SHA-256 of the splits.
     """
 
@@ -68,8 +68,8 @@ class DataReport:
     duplicates: dict[str, int]
     near_duplicates: dict[str, int] | None
     near_pairs: list[list[str]]
-    left_out: dict[str, str]
-    num_left_out: int
+    skipped: dict[str, str]
+    num_skipped: int
     fingerprint: str
 
     def to_json(self) -> str:
@@ -95,13 +95,13 @@ def describe_data(config: Config) -> DataReport:
     return report
 
 
-def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) -> DataReport:
+def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED) -> DataReport:
     """Counts, measures and hashes a data set.
 
     Args:
         data: Data of a config.
         name: Name of the data set.
-        max_hashed: Number of images up to which near-duplicates are searched for.
+        max_compared: Number of images up to which near-duplicates are searched for.
     """
     source, spec = data.about, data.spec
     split = {name: getattr(data.split, name) for name in SPLITS}
@@ -110,7 +110,7 @@ def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) ->
         for part in split.values()
         if spec.classes
     ]
-    near, pairs = _find_near(data, max_hashed)
+    near, pairs = _find_near(data, max_compared)
     sizes = {}
     if source.sizes is not None:
         quantiles = np.percentile(source.sizes, [0, 50, 100], axis=0).round().astype(int)
@@ -133,15 +133,17 @@ def summarise_data(data: DataModule, name: str, max_hashed: int = MAX_HASHED) ->
         duplicates=data.duplicates,
         near_duplicates=near,
         near_pairs=pairs[:MAX_LISTED],
-        left_out=dict(source.skipped[:MAX_LISTED]),
-        num_left_out=len(source.skipped),
+        skipped=dict(source.skipped[:MAX_LISTED]),
+        num_skipped=len(source.skipped),
         fingerprint=data.fingerprint,
     )
 
 
-def _find_near(data: DataModule, max_hashed: int) -> tuple[dict[str, int] | None, list[list[str]]]:
+def _find_near(
+    data: DataModule, max_compared: int
+) -> tuple[dict[str, int] | None, list[list[str]]]:
     spec, source = data.spec, data.about
-    if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > max_hashed:
+    if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > max_compared:
         return None, []
     hashes, pixels = data.image_hashes, data.hashes
     if hashes is None:  # too many to hash them in every run
@@ -206,9 +208,9 @@ def show(result: DataReport) -> None:
     for index, channel in enumerate(result.channels):
         print(f"channel {index}: mean {channel['mean']:.1f}, std {channel['std']:.1f} of 255")
     _print_duplicates(result)
-    if result.num_left_out:
-        print(f"{result.num_left_out} skipped:")
-        for name, reason in list(result.left_out.items())[:10]:
+    if result.num_skipped:
+        print(f"{result.num_skipped} skipped:")
+        for name, reason in list(result.skipped.items())[:10]:
             print(f"  {name}: {reason}")
     print(f"figures and data.json: {store_folder() / 'data' / result.name}")
 

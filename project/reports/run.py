@@ -1,4 +1,4 @@
-"""What a run leaves behind when its training is over: the best model, its numbers and figures."""
+"""Report of a finished run: its best model, metrics, figures and data report."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +12,7 @@ from project.config.check import Config
 from project.config.names import data_name
 from project.core.arrays import Array
 from project.core.types import Spec
-from project.data.images.similar import MAX_HASHED
+from project.data.images.similar import MAX_HASHED_PER_RUN
 from project.data.module import DataModule
 from project.data.samples import Batch
 from project.figures import classification, reconstruction, regression, training
@@ -25,8 +25,8 @@ from project.tracking.run import Run
 from project.training.devices import Devices
 from project.training.results import FitResult
 
-NUM_SHOWN = 8
-NUM_REBUILT = 10
+NUM_AUGMENTED = 8  # samples on the augmentation sheet
+NUM_REBUILT = 10  # reconstructed samples in the figure
 
 
 def log_best(run: Run, result: FitResult) -> None:
@@ -43,7 +43,7 @@ def report(
     load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(model, data, predictions, result))
-    summary = summarise_data(data, data_name(config.data), MAX_HASHED)
+    summary = summarise_data(data, data_name(config.data), MAX_HASHED_PER_RUN)
     run.log_text(summary.to_json(), "data.json")
     # Exported on the CPU, because a pt2 model can't be moved to another device.
     predictor = Predictor(model.cpu().to(memory_format=torch.contiguous_format))
@@ -104,7 +104,7 @@ def _figures(
         curves[name] = (history[f"train/{name}"], history[f"val/{name}"])
     yield "learning_curves", training.learning_curves(curves, result.best_epoch)
     if data.augment is not None:
-        shown = slice(0, NUM_SHOWN)
+        shown = slice(0, NUM_AUGMENTED)
         before, indices = data.train.inputs[shown], data.train.indices[shown]
         after = [data.augment(before, epoch, indices) for epoch in range(3)]
         labels = [

@@ -25,7 +25,7 @@ from project.serving.predictor import SavedModel, load_model
 from project.tracking.store import store_folder
 
 MEMORY = 2**27  # bytes of decoded images that may wait for the network
-NUM_SHOWN = 10  # rows printed by the command
+NUM_PRINTED = 10  # rows printed by the command
 SHOWN = re.compile("row|file|error|prediction(_[23])?|note")  # columns printed by the command
 
 
@@ -85,7 +85,7 @@ def show(result: Predictions) -> None:
     """Prints the first rows, without the probabilities of all classes."""
     names = [name for name in result.table.columns if SHOWN.fullmatch(name)]
     shown = Table(*map(escape, names), title=f"{result.num_rows} predictions", title_justify="left")
-    for row in result.table.head(NUM_SHOWN).to_dict("records"):
+    for row in result.table.head(NUM_PRINTED).to_dict("records"):
         shown.add_row(*(escape(_cell(row, name)) for name in names))
     stdout().print(shown)
     if result.num_failed:

@@ -15,7 +15,7 @@ from project.data.tables.columns import encode_frame
 from project.models.contract import Contract
 from project.tracking.models import load
 
-BATCH = 256
+PREDICT_BATCH = 256  # inputs per forward pass
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SavedModel:
         shape = (0, len(self.contract.classes)) if self.contract.classes else (0,)
         parts = [np.empty(shape, dtype=np.float32)]
         remaining = iter(inputs)
-        while batch := list(islice(remaining, BATCH)):
+        while batch := list(islice(remaining, PREDICT_BATCH)):
             batch_inputs = torch.from_numpy(np.stack(batch))
             outputs = self.network(batch_inputs)
             if self.contract.task == "reconstruction":

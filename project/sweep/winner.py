@@ -182,7 +182,7 @@ def retrain(
         own = [runs.get((trial.number, seed)) for seed in seeds]
         finished[trial.number] = [r for r in own if r is not None and r.status == "FINISHED"]
         if len(finished[trial.number]) < num_seeds:
-            say(f"trial {trial.number} is left out: it failed with another seed")
+            say(f"trial {trial.number} is skipped: it failed with one of the fresh seeds")
             del finished[trial.number]
     if not finished:
         raise TrainingError(f"study {search.study.name}: none of the best could be retrained")

@@ -58,7 +58,7 @@ def git(*arguments: str, **options: Any) -> "CompletedProcess[str]":
         defaults = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
         return run_command(["git", *arguments], **defaults | options)
     except OSError as error:
-        return CompletedProcess(arguments, NO_GIT, "", f"it can't be run ({error.strerror})")
+        return CompletedProcess(arguments, NO_GIT, "", f"can't be started ({error.strerror})")
 
 
 def read_git(*arguments: str, index: Path | None = None) -> str:

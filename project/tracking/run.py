@@ -81,7 +81,7 @@ class Run:
     @contextmanager
     def begin(cls, config: Config, data: Data | None, tags: Mapping[str, str]) -> Iterator["Run"]:
         """Creates a run and keeps it RUNNING for the block; see ``create``."""
-        # A stop signal between creating and entering would leave the run RUNNING for ever.
+        # Without this, a stop signal between creating and entering would leave the run RUNNING.
         with ExitStack() as stack:
             with defer_stop_signals():
                 run = stack.enter_context(cls.create(config, data, tags))

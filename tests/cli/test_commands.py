@@ -1,4 +1,4 @@
-"""The command line: help, typed arguments, exit codes and JSON, alike for every command."""
+"""The command line: help, typed arguments, exit codes and JSON of every command."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""A small comparison of one's own, as a file."""
+"""A small comparison file for the tests."""
 
 from pathlib import Path
 from typing import Any

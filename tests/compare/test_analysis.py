@@ -1,4 +1,4 @@
-"""A comparison's own analysis: loaded from its file, and hashed with the code that it uses."""
+"""The analysis of a comparison: loaded from its file, and hashed with the code it imports."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A comparison from its YAML to its report; again; killed; with a variant that can't be trained."""
+"""A comparison from YAML to report: repeated, killed, and with a variant that can't be trained."""
 
 import csv
 import json
@@ -47,15 +47,15 @@ def test_table_and_verdict_are_those_of_the_runs(
     compared: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = compared.parent
-    found = parent.mlflow_run
-    assert found.info.status == "FINISHED"
+    stored = parent.mlflow_run
+    assert stored.info.status == "FINISHED"
     runs = by_variant(children(parent))
     assert set(runs) == {(v, s) for v in VARIANTS for s in "123"}
     assert {run.status for run in runs.values()} == {"FINISHED"}
     losses = {v: [runs[v, s].metrics["val/loss"] for s in "123"] for v in VARIANTS}
     interval = stats.ttest_rel(losses["fast"], losses["slow"]).confidence_interval(0.95)
     assert interval.high < 0
-    verdict = found.data.tags["verdict.1"]
+    verdict = stored.data.tags["verdict.1"]
     assert verdict.startswith("holds: val/loss: fast < slow")
     assert f"{interval.low:+.4g} to {interval.high:+.4g}" in verdict
     show(compared)
@@ -93,7 +93,7 @@ def test_a_comparison_is_one_object_of_json(compared: Comparison) -> None:
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is missing: Debian's package chromium")
-def test_the_report_needs_nothing_else_and_shows_its_pictures(compared: Comparison) -> None:
+def test_the_report_needs_nothing_else_and_shows_its_images(compared: Comparison) -> None:
     from playwright.sync_api import sync_playwright
 
     path = compared.report
@@ -189,8 +189,8 @@ def start(folder: Path, path: str) -> "subprocess.Popen[str]":
 def find_parent() -> Run | None:
     """The parent of ``mine.yaml``; the hash of its path is in the name."""
     client, experiment_id = open_store()
-    found = client.search_runs([experiment_id], "tags.`compare.name` LIKE 'mine-%'")
-    return Run(found[0].info.run_id) if found else None
+    matches = client.search_runs([experiment_id], "tags.`compare.name` LIKE 'mine-%'")
+    return Run(matches[0].info.run_id) if matches else None
 
 
 @pytest.mark.slow

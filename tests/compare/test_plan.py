@@ -1,4 +1,4 @@
-"""Comparison files: every lesson fits together, and a mistake in one's own is one clear line."""
+"""Comparison files: every lesson is consistent, and a mistake is reported in one line."""
 
 import subprocess
 import sys
@@ -82,14 +82,14 @@ def test_later_overrides_replace_earlier_ones_and_the_grid_is_spanned(tmp_path: 
         ({"variants": {}}, "variants: there are none"),
         (
             {"variants": {"a": ["data.batch_size=32"], "b": ["data.batch_size=32"]}, "claims": []},
-            "variants: b: it is the same as a",
+            "variants: b: equals a: expected distinct variants",
         ),
         ({"variants": {"a": ["optimizer.lrr=1"]}, "claims": []}, "variant a: optimizer.lrr"),
         ({"variants": {"a > b": []}, "claims": []}, "expected a name without"),
         ({"base": ["data=lime"]}, "did you mean 'line'"),
         ({"titel": "x"}, "titel"),
         ({"measure": [], "claims": []}, "measure: "),
-        ({"measure": ["val/loss", "val/loss"]}, "measure: val/loss: listed twice"),
+        ({"measure": ["val/loss", "val/loss"]}, "measure: val/loss: is listed twice"),
         ({"claims": ["val/loss: fast < nan"]}, "nan: expected a finite number"),
         ({"grid": {"optimizer.lr": [0.1, 0.1]}}, "grid: lr=0.1: there is a variant of that name"),
         ({"variants": {"a": ["seed=7"], "b": []}, "claims": []}, "a: seed=7: expected a key that"),

@@ -1,4 +1,4 @@
-"""Configs: composition, checks, and the one line for a mistake."""
+"""Configs: composition, checks and one-line errors."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Schemas are read without importing what they describe, and agree with it."""
+"""Schemas are read without importing the classes they describe, and agree with them."""
 
 import inspect
 import json
@@ -22,12 +22,12 @@ def test_the_library_file_matches_the_installed_versions() -> None:
 
 
 def targets() -> list[tuple[str, str]]:
-    found = set()
+    pairs = set()
     for group in ("data", "model", "scheduler"):
         for file in (CONF / group).glob("*.yaml"):
             node = compose("train", [f"{group}={file.stem}"])[group]
-            found.add((group, node["_target_"]))
-    return sorted(found)
+            pairs.add((group, node["_target_"]))
+    return sorted(pairs)
 
 
 @pytest.mark.parametrize(("group", "target"), targets())

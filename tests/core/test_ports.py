@@ -1,4 +1,4 @@
-"""The check of a server's port."""
+"""Checking the port of a server."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""torchvision works, and starts to, where its compiled operators can't be loaded."""
+"""torchvision can be imported and used even if its compiled operators can't be loaded."""
 
 import subprocess
 import sys

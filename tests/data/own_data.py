@@ -1,4 +1,4 @@
-"""Small images and tables such as users have."""
+"""Small images and tables, like those of users."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Augmentation: the same pixels for any number of workers, other pixels each epoch."""
+"""Augmentation: same pixels for any number of workers, different pixels in each epoch."""
 
 import albumentations
 import numpy as np

@@ -1,4 +1,4 @@
-"""Batches: a function of (seed, epoch), shared out among ranks without loss or repetition."""
+"""Batches: a function of (seed, epoch), split among ranks without loss or repetition."""
 
 import numpy as np
 import pytest

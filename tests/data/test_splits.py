@@ -36,9 +36,9 @@ def test_splits_share_nothing_miss_nothing_and_keep_the_strata(
     assert sorted(np.concatenate(parts).tolist()) == list(range(sum(counts)))
     for part, share in zip(parts, (0.5, 0.2, 0.3), strict=True):
         assert abs(len(part) - share * sum(counts)) <= 1
-        found = Counter(source.targets[part].tolist())
+        actual = Counter(source.targets[part].tolist())
         for label, count in enumerate(counts):
-            assert abs(found[label] - share * count) <= 2
+            assert abs(actual[label] - share * count) <= 2
 
 
 def test_an_official_test_set_stays_as_it_is() -> None:

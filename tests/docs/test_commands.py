@@ -1,4 +1,4 @@
-"""docs/commands.md: it has a section per command, with each field of its JSON."""
+"""docs/commands.md has a section for each command, with every field of its JSON."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""README and docs: their commands run, their examples work, and they name what exists."""
+"""README and docs: commands run, examples work, and every name they mention exists."""
 
 import os
 import re
@@ -131,15 +131,15 @@ def test_the_example_comparison_is_judged(name: str, clone: Path, run: Run) -> N
     assert list((clone / "mlruns" / "reports").glob(f"{name}-*.html"))
 
 
-def test_pictures_exist_and_are_small() -> None:
-    pictures = [
+def test_images_exist_and_are_small() -> None:
+    images = [
         page.parent / name
         for page in PAGES
         for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text())
     ]
-    assert sum(picture.parent.parent == project.ROOT for picture in pictures) >= 4
-    for picture in pictures:
-        assert picture.stat().st_size < 150_000, picture
+    assert sum(image.parent.parent == project.ROOT for image in images) >= 4
+    for image in images:
+        assert image.stat().st_size < 150_000, image
 
 
 def test_links_lead_somewhere() -> None:
@@ -176,7 +176,7 @@ def test_the_table_of_groups_is_complete() -> None:
             assert f"`{file.stem}`" in options, (group, file.stem)
 
 
-def test_the_picture_of_the_layers_shows_those_that_are_enforced() -> None:
+def test_the_image_of_the_layers_shows_those_that_are_enforced() -> None:
     settings = tomllib.loads((project.ROOT / "pyproject.toml").read_text())
     (contract,) = settings["tool"]["importlinter"]["contracts"]
     layers = {name.strip() for line in contract["layers"] for name in line.split("|")}

@@ -1,4 +1,4 @@
-"""The shipped notebook runs and shows its results; run as a script, this file executes it anew."""
+"""The shipped notebook runs and shows its results; as a script, this file executes it again."""
 
 import os
 import tempfile
@@ -40,8 +40,8 @@ def test_the_notebook_is_shipped_executed_and_without_errors() -> None:
     nbformat.validate(shipped)
     assert all(cell.execution_count for cell in shipped.cells if cell.cell_type == "code")
     assert not [output for output in outputs(shipped) if output.output_type == "error"]
-    pictures = [output for output in outputs(shipped) if "image/png" in output.get("data", {})]
-    assert len(pictures) == 2
+    images = [output for output in outputs(shipped) if "image/png" in output.get("data", {})]
+    assert len(images) == 2
     assert NOTEBOOK.stat().st_size < 400_000
     text = NOTEBOOK.read_text()
     assert str(Path.home()) not in text

@@ -1,4 +1,4 @@
-"""A short run on 60,000 real images, and that what `auto` chooses there costs no accuracy."""
+"""A short run on 60,000 real images; automatic precision costs no accuracy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a new user does with their own pictures and table, from the first look to the export."""
+"""A user's own images and table, from inspecting the data to exporting the model."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ SWEPT = ("sweep.trials=2", "sweep.workers=1", "sweep.top_k=1", "sweep.seeds=1")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Icons by category, with transparency and links; made ones where no theme is installed."""
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "cache")
     folder = tmp_path / "my icons"
@@ -59,14 +59,19 @@ def use_all(
 
 
 @pytest.mark.slow
-def test_pictures_from_the_first_look_to_the_export(
-    pictures: Path, tmp_path: Path, own_store: Path, capsys: pytest.CaptureFixture[str]
+def test_image_folder_from_the_first_look_to_the_export(
+    image_folder: Path, tmp_path: Path, own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ("data=images", f"data.root='{pictures}'", "data.image_size=16", "model.width=8")
-    answers = use_all(overrides, str(pictures), tmp_path, capsys)
-    assert len(answers) == len([*pictures.rglob("*.png")])
+    overrides = (
+        "data=images",
+        f"data.root='{image_folder}'",
+        "data.image_size=16",
+        "model.width=8",
+    )
+    answers = use_all(overrides, str(image_folder), tmp_path, capsys)
+    assert len(answers) == len([*image_folder.rglob("*.png")])
     assert answers["prediction"].notna().all()
-    assert set(answers["prediction"]) <= {each.name for each in pictures.iterdir()}
+    assert set(answers["prediction"]) <= {each.name for each in image_folder.iterdir()}
 
 
 @pytest.mark.slow

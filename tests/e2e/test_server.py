@@ -1,4 +1,4 @@
-"""A run against an MLflow server on loopback, which dies half way and comes back."""
+"""A run against an MLflow server on loopback that dies midway and is restarted."""
 
 import os
 import re

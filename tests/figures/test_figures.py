@@ -1,4 +1,4 @@
-"""Figures: what they draw, and that nothing of it is cut off or overlaps."""
+"""Figures draw the right values, and nothing is cut off or overlaps."""
 
 import numpy as np
 import pytest

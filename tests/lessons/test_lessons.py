@@ -1,4 +1,4 @@
-"""What lessons compute, against independent references."""
+"""Computations of the lessons against independent references."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What every model must do; a new file in conf/model is held to it without a new test."""
+"""The contract of all models; a new file in conf/model is tested automatically."""
 
 from collections.abc import Callable
 

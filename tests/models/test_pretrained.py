@@ -1,4 +1,4 @@
-"""Transfer learning: weights from torch hub's cache, first the head, then everything, slower."""
+"""Transfer learning: cached weights, training of the head, then slower training of all layers."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Data before training: counts, copies across splits, and a sealed test set."""
+"""Data report: counts, duplicates across splits, and a sealed test set."""
 
 import io
 import json
@@ -44,11 +44,11 @@ def test_copies_of_other_size_and_quality_look_the_same_and_others_do_not() -> N
         copies.append(np.asarray(Image.open(file).resize((128, 128))))
     first = hash_images(np.stack([np.asarray(image) for image in originals]))
     second = hash_images(np.stack(copies))
-    found = {tuple(pair) for pair in find_near(first, second).tolist()}
+    near_pairs = {tuple(pair) for pair in find_near(first, second).tolist()}
     textured = (first.sum(axis=1) >= MIN_BITS).sum()  # the others are plain sky
     assert textured > 40
-    assert sum(i == j for i, j in found) > 0.8 * textured
-    assert all(i == j for i, j in found)
+    assert sum(i == j for i, j in near_pairs) > 0.8 * textured
+    assert all(i == j for i, j in near_pairs)
 
 
 def test_plain_areas_are_like_nothing() -> None:
@@ -78,8 +78,8 @@ def test_a_folder_is_counted_and_its_copies_are_found(tmp_path: Path) -> None:
         "blue": 20, "green": 20, "photo": 90, "red": 20,
     }  # fmt: skip
     assert report.sizes["height"][1] in range(12, 65)
-    assert report.num_left_out == 1
-    assert report.left_out == {"red/cut.png": "not a PNG, JPEG, WebP, BMP or TIFF image"}
+    assert report.num_skipped == 1
+    assert report.skipped == {"red/cut.png": "not a PNG, JPEG, WebP, BMP or TIFF image"}
     assert report.duplicates == data.duplicates
     source = data.read()
     exact = hash_samples(source)
@@ -110,12 +110,12 @@ def test_no_test_sample_is_drawn_or_measured(monkeypatch: pytest.MonkeyPatch) ->
     for (name, first), (_, second) in zip(
         data_figures(plain, ours), data_figures(poisoned, theirs), strict=True
     ):
-        pictures = []
+        images = []
         for figure in (first, second):
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=40, metadata={"Software": None})
-            pictures.append(file.getvalue())
-        assert pictures[0] == pictures[1], name
+            images.append(file.getvalue())
+        assert images[0] == images[1], name
     assert plain.test is None
 
 

@@ -1,4 +1,4 @@
-"""Corruptions are deterministic, grow, and are measured as they should be; so is calibration."""
+"""Corruptions are deterministic and grow with severity; robustness and calibration are correct."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
     train_run: Callable[..., FitResult],
 ) -> None:
     result = train_run(*TINY, "data.splits.seed=79")
-    found = evaluate(result.run_id, robustness=True)
+    measured = evaluate(result.run_id, robustness=True)
     run = find_run(result.run_id)
     data = build_data(run.config())
     model = load_best(run, run.config(), data.spec)
@@ -73,7 +73,7 @@ def test_a_classifier_is_measured_on_val_and_the_test_set_stays_sealed(
     curves = measure_robustness(model, data.val.inputs, data.val.targets, data.val.indices)
     for name, curve in curves.items():
         assert curve.accuracies[0] == pytest.approx(accuracy)
-        assert found.curves[name] == curve
+        assert measured.curves[name] == curve
     logged = run.mlflow_run.data
     assert logged.metrics["val_robustness/rotation_area"] == pytest.approx(curves["rotation"].area)
     assert not any(name.startswith("test") for name in logged.metrics)

@@ -73,18 +73,18 @@ def test_only_differences_are_shown(
 ) -> None:
     first = train_run(*TINY)
     second = train_run(*TINY, "optimizer.lr=0.01", "data.splits.seed=3")
-    found = diff(first.run_id, second.run_id[:ID_LENGTH])
-    assert found.config == {
+    difference = diff(first.run_id, second.run_id[:ID_LENGTH])
+    assert difference.config == {
         "optimizer.lr": (str(configure().optimizer["lr"]), "0.01"),
         "data.splits.seed": ("0", "3"),
     }
-    assert set(found.data) == {"train", "val", "test"}
-    assert not found.packages
-    assert set(found.metrics) == {"best/loss", "best/accuracy", "best/f1"} - {
+    assert set(difference.data) == {"train", "val", "test"}
+    assert not difference.packages
+    assert set(difference.metrics) == {"best/loss", "best/accuracy", "best/f1"} - {
         name for name in ("best/accuracy", "best/f1")
         if first.metrics[name[5:]] == second.metrics[name[5:]]
     }  # fmt: skip
-    show_difference(found)
+    show_difference(difference)
     printed = capsys.readouterr().out
     assert "packages: the same" in printed
     assert "optimizer.lr" in printed
@@ -95,9 +95,9 @@ def test_equal_runs_have_no_difference(
     digits_run: FitResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = train(configure(*TINY), log_model=False)
-    found = diff(digits_run.run_id, again.run_id)
-    assert found.is_empty
-    show_difference(found)
+    difference = diff(digits_run.run_id, again.run_id)
+    assert difference.is_empty
+    show_difference(difference)
     assert "the same config, code, packages, data and metrics" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""A run is reproduced from its logged commit, changes, config and packages alone."""
+"""A run is reproduced from its logged commit, uncommitted changes, config and packages."""
 
 import json
 import os
@@ -254,7 +254,7 @@ def test_code_that_cannot_be_checked_out_is_one_line(
     commit = clone.client.get_run(run_id).data.tags["mlflow.source.git.commit"]
     with monkeypatch.context() as context:
         context.setenv("PATH", "")
-        with pytest.raises(UserError, match=r"git: it can't be run \(.*\): expected git on PATH"):
+        with pytest.raises(UserError, match=r"git: can't be started \(.*\): expected git on PATH"):
             reproduce(run_id)
     for value, message in {
         "": "expected one with a commit",

@@ -1,4 +1,4 @@
-"""A server in a thread, and requests to it; and the tables that tests predict for."""
+"""A server in a thread, requests to it, and tables to predict for."""
 
 import json
 import threading

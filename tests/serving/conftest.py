@@ -1,4 +1,4 @@
-"""Trained models that several tests of serving share."""
+"""Trained models shared by the tests of serving."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from project.training.results import FitResult
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("pictures") / "three colours", 20)
+    return write_classes(tmp_path_factory.mktemp("images") / "three colours", 20)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Exported models: the same answers without this project's code, and a true card."""
+"""Exported models: same predictions without this project's code, and a correct model card."""
 
 import json
 import re
@@ -28,8 +28,8 @@ from project.tracking.registry import register
 from project.training.results import FitResult
 
 
-def answers_of(run_id: str, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Raw inputs of val and train, and what the checkpoint says of them."""
+def checkpoint_predictions(run_id: str, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Raw inputs of val and train, and the checkpoint's predictions for them."""
     run = find_run(run_id)
     config = run.config()
     data = build_data(config)
@@ -47,18 +47,18 @@ RUNS = {
 
 
 @pytest.mark.parametrize("kind", [*RUNS, "rows"])
-def test_onnx_gives_the_same_without_this_project(
+def test_onnx_predicts_the_same_without_this_project(
     kind: str, train_run: Callable[..., FitResult], table_run: FitResult, tmp_path: Path
 ) -> None:
     run_id = table_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "onnx", str(tmp_path / "out"))
     assert sorted(file.suffix for file in (tmp_path / "out").iterdir()) == [".json", ".md", ".onnx"]
     session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
-    inputs, expected = answers_of(run_id)
-    (given,) = session.get_inputs()
+    inputs, expected = checkpoint_predictions(run_id)
+    (argument,) = session.get_inputs()
     for size in (1, 3, 40):
-        (found,) = session.run(None, {given.name: inputs[:size]})
-        np.testing.assert_allclose(found, expected[:size], rtol=1e-4, atol=1e-4)
+        (predictions,) = session.run(None, {argument.name: inputs[:size]})
+        np.testing.assert_allclose(predictions, expected[:size], rtol=1e-4, atol=1e-4)
 
 
 CLEAN = """
@@ -69,19 +69,19 @@ network = torch.export.load(sys.argv[1]).module()
 for size in (1, 3, 40):
     inputs, expected = np.load(sys.argv[2])[:size], np.load(sys.argv[3])[:size]
     with torch.no_grad():
-        found = network(torch.from_numpy(inputs)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        predictions = network(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(predictions, expected, rtol=1e-4, atol=1e-4)
 assert not {"project", "lightning", "torchvision", "mlflow"} & set(sys.modules)
 """
 
 
 @pytest.mark.parametrize("kind", ["images", "rows"])
-def test_pt2_gives_the_same_in_a_process_that_has_torch_alone(
+def test_pt2_predicts_the_same_with_torch_alone(
     kind: str, train_run: Callable[..., FitResult], table_run: FitResult, tmp_path: Path
 ) -> None:
     run_id = table_run.run_id if kind == "rows" else train_run(*RUNS[kind]).run_id
     exported = export(run_id, "pt2", str(tmp_path / "out"))
-    for name, array in zip(("inputs", "expected"), answers_of(run_id), strict=True):
+    for name, array in zip(("inputs", "expected"), checkpoint_predictions(run_id), strict=True):
         np.save(tmp_path / f"{name}.npy", array)
     arguments = [str(exported.path), str(tmp_path / "inputs.npy"), str(tmp_path / "expected.npy")]
     done = subprocess.run(
@@ -106,7 +106,7 @@ def test_a_graph_that_differs_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., FitResult]) -> None:
+def test_the_card_is_correct(tmp_path: Path, train_run: Callable[..., FitResult]) -> None:
     result = train_run(*TINY, "data.splits.seed=31")
     run = find_run(result.run_id)
     data = build_data(run.config())
@@ -139,7 +139,7 @@ def test_the_card_says_what_is_true(tmp_path: Path, train_run: Callable[..., Fit
 def test_the_card_s_code_runs(table_run: FitResult, tmp_path: Path) -> None:
     folder = export(table_run.run_id, "onnx", str(tmp_path)).folder
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "card.md").read_text(), re.S)
-    inputs, expected = answers_of(table_run.run_id)
+    inputs, expected = checkpoint_predictions(table_run.run_id)
     names: dict[str, object] = {"onnxruntime": onnxruntime, "inputs": inputs}
     exec(code.replace('"wine-mlp', f'"{folder}/wine-mlp'), names)
     np.testing.assert_allclose(names["predictions"], expected, atol=1e-4)  # type: ignore[arg-type]
@@ -152,8 +152,8 @@ def test_the_card_s_code_runs(table_run: FitResult, tmp_path: Path) -> None:
 def test_the_error_of_values_has_an_interval(diabetes_run: FitResult, tmp_path: Path) -> None:
     text = (export(diabetes_run.run_id, "onnx", str(tmp_path)).folder / "card.md").read_text()
     assert len(re.findall(r"^\| val/\w+ \| \S+ \| \S+ to \S+ \|$", text, re.M)) == 4
-    found = re.findall(r"\| val/rmse \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text)
-    value, low, high = map(float, found[0])
+    rows = re.findall(r"\| val/rmse \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text)
+    value, low, high = map(float, rows[0])
     assert low < value < high
     assert value == pytest.approx(diabetes_run.metrics["rmse"], rel=1e-3)
 
@@ -166,13 +166,13 @@ def test_the_card_of_an_autoencoder_speaks_of_images(
     assert "images without their labels" in text
     assert "fewest training samples" not in text
     assert "assigned to one of the classes" not in text
-    found = re.findall(r"^\| val/(\w+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", text, re.M)
-    assert {name for name, *_ in found} == set(result.metrics)
-    for name, value, low, high in found:
+    rows = re.findall(r"^\| val/(\w+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", text, re.M)
+    assert {name for name, *_ in rows} == set(result.metrics)
+    for name, value, low, high in rows:
         assert float(low) < float(value) < float(high), name
 
 
-def test_the_card_counts_what_other_runs_have_opened(
+def test_the_card_counts_openings_by_other_runs(
     tmp_path: Path, train_run: Callable[..., FitResult]
 ) -> None:
     first, second = (train_run(*TINY, "data.splits.seed=32", f"seed={n}") for n in (1, 2))

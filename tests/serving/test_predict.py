@@ -37,8 +37,8 @@ def test_images_are_predicted_as_the_network_does(images_run: FitResult, folder:
         image, _ = decode_file(folder / str(row.file), (16, 16, 3))
         with torch.no_grad():
             expected = network(torch.from_numpy(image[np.newaxis]))[0].numpy()
-        found = [row.p_blue, row.p_green, row.p_red]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        actual = [row.p_blue, row.p_green, row.p_red]
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
         assert row.prediction == ("blue", "green", "red")[expected.argmax()]
         assert row.probability == pytest.approx(expected.max(), abs=1e-5)
     right = answers["file"].str.split("/").str[0] == answers["prediction"]
@@ -88,13 +88,13 @@ def test_a_registered_model_is_enough(
     images_run: FitResult, folder: Path, tmp_path: Path, own_store: Path
 ) -> None:
     """Only the store's database and the model's files: no training data, cache or checkpoint."""
-    pictures = write_classes(tmp_path / "gone", 14, seed=3)
+    image_folder = write_classes(tmp_path / "gone", 14, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "FOLDER", tmp_path / "cache")
         result = train(
             configure(
                 "data=images",
-                f"data.root={pictures}",
+                f"data.root={image_folder}",
                 "data.image_size=16",
                 "model.width=8",
                 "trainer.max_epochs=1",
@@ -103,7 +103,7 @@ def test_a_registered_model_is_enough(
     registration = register(find_run(result.run_id), "accuracy", "max")
     assert registration.name == "gone-cnn"
     before = predict(result.run_id, folder)
-    for place in (pictures, tmp_path / "cache", own_store / "checkpoints"):
+    for place in (image_folder, tmp_path / "cache", own_store / "checkpoints"):
         place.rename(tmp_path / f"moved {place.name}")
     for name in ("models:/gone-cnn@champion", "models:/gone-cnn/1"):
         pd.testing.assert_frame_equal(predict(name, folder), before)

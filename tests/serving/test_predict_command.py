@@ -1,4 +1,4 @@
-"""The command ``predict``: what it writes and prints, and its error messages."""
+"""The command ``predict``: its files, output and error messages."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The server's predictions equal those of the command; mistakes are refused in one line."""
+"""The server's predictions equal those of the command; bad requests get a one-line error."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ from project.data.images.decode import decode_file
 from project.training.results import FitResult
 
 
-def read_pictures(folder: Path, count: int) -> tuple[list[Path], list[str], list[Any]]:
+def read_images(folder: Path, count: int) -> tuple[list[Path], list[str], list[Any]]:
     files = sorted(folder.rglob("*.png"))[:count]
     encoded = [base64.b64encode(file.read_bytes()).decode() for file in files]
     return files, encoded, [decode_file(file, (16, 16, 3))[0].tolist() for file in files]
@@ -36,17 +36,17 @@ def test_the_server_predicts_as_the_command_does(
     count: int, images_server: Client, images_run: FitResult, folder: Path
 ) -> None:
     expected = predict(images_run.run_id, folder).head(count).drop(columns="file")
-    _, encoded, arrays = read_pictures(folder, count)
+    _, encoded, arrays = read_images(folder, count)
     records = [{"image": each} for each in encoded]
     for body in ({"inputs": encoded}, {"inputs": arrays}, {"dataframe_records": records}):
         status, answer = images_server.post(body)
         assert status == 200, answer
-        found = pd.DataFrame(answer["predictions"])
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
+        actual = pd.DataFrame(answer["predictions"])
+        pd.testing.assert_frame_equal(actual, expected, check_dtype=False, atol=1e-4)
 
 
 def test_the_server_predicts_for_many_clients_at_once(images_server: Client, folder: Path) -> None:
-    _, encoded, _ = read_pictures(folder, 60)
+    _, encoded, _ = read_images(folder, 60)
     alone = [images_server.post({"inputs": [each]})[1]["predictions"][0] for each in encoded[:12]]
     with ThreadPoolExecutor(6) as threads:
         together = list(
@@ -55,7 +55,7 @@ def test_the_server_predicts_for_many_clients_at_once(images_server: Client, fol
     assert [answer["predictions"][0] for answer in together] == alone
 
 
-def picture(size: tuple[int, int]) -> str:
+def encoded_image(size: tuple[int, int]) -> str:
     file = io.BytesIO()
     Image.new("RGB", size).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
@@ -73,9 +73,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "beyond a float": ({"inputs": [10**400]}, "not an array of numbers"),
     "not base64": ({"inputs": ["%%%"]}, "input 0: not base64"),
     "not an image": (
-        {"inputs": [picture((9, 9)), base64.b64encode(b"x").decode()]}, "input 1: not a PNG"
+        {"inputs": [encoded_image((9, 9)), base64.b64encode(b"x").decode()]}, "input 1: not a PNG"
     ),
-    "a bomb": ({"inputs": [picture((10_000, 9_000))]}, "expected at most 89 million"),
+    "a bomb": ({"inputs": [encoded_image((10_000, 9_000))]}, "expected at most 89 million"),
     "two columns": ({"dataframe_records": [{"a": "x", "b": "y"}]}, "2 columns: expected"),
     "no known key": ({"images": []}, "inputs"),
     "two known keys": ({"inputs": ["x"], "instances": ["x"]}, "exactly one of inputs, instances"),
@@ -96,9 +96,9 @@ def test_the_server_refuses_wrong_inputs(name: str, images_server: Client) -> No
 
 
 def assert_one_line(answer: str, message: str) -> None:
-    found = json.loads(answer)["message"]
-    assert message in found
-    assert "\n" not in found
+    error = json.loads(answer)["message"]
+    assert message in error
+    assert "\n" not in error
     assert len(answer) < 3000  # the request is not echoed
 
 
@@ -112,7 +112,7 @@ def assert_one_line(answer: str, message: str) -> None:
 def test_the_server_refuses_other_content_types(
     kind: str, images_server: Client, folder: Path
 ) -> None:
-    _, encoded, _ = read_pictures(folder, 1)
+    _, encoded, _ = read_images(folder, 1)
     assert images_server.post({"inputs": encoded}, "application/json; charset=UTF-8")[0] == 200
     status, answer = images_server.post({"inputs": encoded}, kind)
     assert status == 415
@@ -137,9 +137,9 @@ def test_the_server_predicts_for_csv_as_the_command_does(
     expected = predict(codes_run.run_id, tmp_path / "odd.csv")
     status, answer = codes_server.post(ODD.encode(), "text/csv")
     assert status == 200, answer
-    found = pd.DataFrame(answer["predictions"])
-    np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-5)
-    assert found["note"].tolist() == expected["note"].tolist()
+    actual = pd.DataFrame(answer["predictions"])
+    np.testing.assert_allclose(actual["prediction"], expected["prediction"], rtol=1e-5)
+    assert actual["note"].tolist() == expected["note"].tolist()
     wide = "rows have more values than there are column names"
     for body, kind, message in (
         (b"area,code\n1,2,3\n", "text/csv", wide),
@@ -180,8 +180,8 @@ def test_the_server_takes_tables(
     ):
         status, answer = table_server.post(body, kind)
         assert status == 200, answer
-        found = pd.DataFrame(answer["predictions"])
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
+        actual = pd.DataFrame(answer["predictions"])
+        pd.testing.assert_frame_equal(actual, expected, check_dtype=False, atol=1e-4)
     names = split["columns"]
     doubled = {"columns": [*names, names[0]], "data": [[*row, row[0]] for row in split["data"]]}
     for wrong, message in (

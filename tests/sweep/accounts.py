@@ -1,4 +1,4 @@
-"""How a sweep is started in a test, and that its accounts agree."""
+"""Helpers that run a sweep and check that Optuna and MLflow agree on it."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from project.sweep.plan import read_plan
 from project.tracking.find import RunInfo, children
 from project.tracking.run import Run
 
-# A trial of a second or two.
+# One trial takes a second or two.
 TINY = (
     "search=default",
     "model.width=8",
@@ -35,7 +35,7 @@ TINY = (
 
 
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    """Starts a sweep with its store in that folder, in a process group of its own."""
+    """Starts a sweep with its store in a folder, in its own process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "project", "sweep", *TINY, *overrides],
         cwd=project.ROOT,
@@ -48,7 +48,7 @@ def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
 
 
 def sweep(folder: Path, *overrides: str) -> tuple[int, str]:
-    """Runs a sweep to its end in this process: exit code, and what it printed."""
+    """Runs a sweep in this process; returns its exit code and output."""
     output = io.StringIO()
     with use_store(folder), redirect_stdout(output), redirect_stderr(output):
         try:
@@ -72,10 +72,10 @@ class Swept:
 
     @property
     def runs(self) -> dict[int, RunInfo]:
-        """The runs of the trials, by number; there is one of each."""
-        found = [run for run in children(self.parent) if "sweep.trial" in run.tags]
-        by_number = {int(run.tags["sweep.trial"]): run for run in found}
-        assert len(by_number) == len(found)
+        """The run of each trial, by number."""
+        runs = [run for run in children(self.parent) if "sweep.trial" in run.tags]
+        by_number = {int(run.tags["sweep.trial"]): run for run in runs}
+        assert len(by_number) == len(runs)
         return by_number
 
 
@@ -83,14 +83,14 @@ class Swept:
 def opened(
     folder: Path, output: str = "", name: str = "digits-cnn", url: str = ""
 ) -> Iterator[Swept]:
-    """A study and its parent run, to be looked at."""
+    """Opens a study and its parent run."""
     study = optuna.load_study(study_name=name, storage=url or f"sqlite:///{folder / 'optuna.db'}")
     with use_store(folder):
         yield Swept(folder, output, study, Run(study.user_attrs["parent"]))
 
 
 def check_accounts(swept: Swept) -> None:
-    """Optuna and MLflow say the same of every trial, and nothing runs."""
+    """Checks that Optuna and MLflow agree on every trial and that no run is RUNNING."""
     runs = swept.runs
     assert sorted(runs) == [trial.number for trial in swept.trials]
     for trial in swept.trials:

@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: one that is finished."""
+"""A finished sweep, shared by several tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,5 +19,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture
 def swept(finished: tuple[Path, str]) -> Iterator[Swept]:
     """A finished sweep, whose store is the one in use."""
-    with opened(*finished) as found:
-        yield found
+    with opened(*finished) as finished_sweep:
+        yield finished_sweep

@@ -1,4 +1,4 @@
-"""Figures of a study: Optuna draws them; what the project adds to them."""
+"""Figures of a study: Optuna's, with the project's additions."""
 
 import math
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Killed workers, killed leaders, Ctrl-C: the same command goes on, and nothing is lost."""
+"""Killed workers, killed leaders, Ctrl-C: the same command resumes, and no trial is lost."""
 
 import os
 import random
@@ -17,13 +17,13 @@ from project.tracking.find import children
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The processes that train: children of the server that forks them."""
+    """Worker processes: the children of the fork server."""
     family = psutil.Process(process.pid).children(recursive=True)
     return [p for p in family if p.ppid() != process.pid and p.is_running()]
 
 
 def wait_for(process: "subprocess.Popen[str]", beginning: str) -> list[str]:
-    """Reads until a line begins like that, or the process ends."""
+    """Reads lines until one starts with ``beginning`` or the process ends."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -48,12 +48,12 @@ def wait_until_gone(group: int) -> None:
     raise AssertionError("a process was left behind")
 
 
-def test_ctrl_c_leaves_nothing_running_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_the_same_command_resumes(tmp_path: Path) -> None:
     arguments = ("sweep.trials=5", "sweep.workers=2", "sweep.top_k=0", "trainer.max_epochs=20")
     with start(tmp_path, *arguments, "sweep.pruner=none") as process:
         wait_for(process, "trial ")
-        time.sleep(0.7)  # into the trial that follows the one that has ended
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        time.sleep(0.7)  # until the next trial is running
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in output
@@ -78,7 +78,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_same_command_goes_on(tmp_path: Pa
 
 
 def kill_at_random(folder: Path, num_kills: int, seed: int) -> None:
-    """Kills something again and again until the sweep is through; then looks at the accounts."""
+    """Kills random processes until the sweep completes, then checks Optuna against MLflow."""
     rng = random.Random(seed)
     print(f"seed {seed}")
     done: Counter[str] = Counter()
@@ -89,26 +89,26 @@ def kill_at_random(folder: Path, num_kills: int, seed: int) -> None:
             lines = wait_for(process, "study ")
             while process.poll() is None and done.total() < num_kills:
                 time.sleep(rng.uniform(0.2, 4))
-                what = rng.choice(["worker", "worker", "leader", "all"])
+                victim = rng.choice(["worker", "worker", "leader", "all"])
                 workers = workers_of(process) if process.poll() is None else []
                 if process.poll() is not None:
                     break
-                if what == "all":
+                if victim == "all":
                     os.killpg(process.pid, signal.SIGKILL)
-                elif what == "leader":
+                elif victim == "leader":
                     process.kill()
                 elif workers:
                     rng.choice(workers).kill()
                 else:
                     continue
-                done[what] += 1
+                done[victim] += 1
             output, _ = process.communicate(timeout=240)
             output = "".join(lines) + output
         wait_until_gone(process.pid)  # workers of a killed leader stop by themselves
         if process.returncode == 0:
             if done.total() >= num_kills:
                 break
-            trials += 4  # it was too fast for us
+            trials += 4  # the sweep finished before enough kills
         else:
             assert process.returncode == -signal.SIGKILL, output
     print(done)

@@ -1,4 +1,4 @@
-"""Several machines on one study: two commands at once, on a real PostgreSQL server on loopback."""
+"""Several machines on one study: two concurrent commands and a real PostgreSQL server."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A finished sweep: what it leaves in Optuna and MLflow, what it says, and that it repeats."""
+"""A finished sweep: its records in Optuna and MLflow, its output, and its reproducibility."""
 
 import csv
 import json
@@ -28,14 +28,14 @@ def text(run: Run, name: str) -> str:
     return Path(run.client.download_artifacts(run.id, name)).read_text()
 
 
-def test_it_ends_with_the_trials_asked_for_and_both_accounts_agree(swept: Swept) -> None:
+def test_it_runs_all_trials_and_optuna_agrees_with_mlflow(swept: Swept) -> None:
     assert len(swept.trials) == 8
     check_accounts(swept)
     assert swept.parent.mlflow_run.info.status == "FINISHED"
     assert {TrialState.COMPLETE, TrialState.PRUNED} == {trial.state for trial in swept.trials}
 
 
-def test_each_trial_says_a_line_and_the_study_how_far_it_is(swept: Swept) -> None:
+def test_each_trial_prints_one_line_with_the_progress_of_the_study(swept: Swept) -> None:
     lines = [line for line in swept.output.splitlines() if line.startswith("trial  ")]
     assert len(lines) == 8
     assert re.search(r"accuracy 0\.\d{4} .*, best so far  \[1/8, \d+:\d\d left\]$", lines[0])
@@ -56,7 +56,7 @@ def test_a_trial_is_a_full_run_without_figures_and_model(swept: Swept) -> None:
     assert run.mlflow_run.data.tags["mlflow.runName"] == f"trial {trial.number}"
 
 
-def test_the_objective_is_the_best_epoch_and_reports_are_the_epochs_own(swept: Swept) -> None:
+def test_the_objective_is_the_best_epoch_and_each_epoch_is_reported(swept: Swept) -> None:
     for trial in swept.trials:
         epochs = Run(swept.runs[trial.number].id).history("val/accuracy")[1]
         reported = [trial.intermediate_values[epoch + 1] for epoch in range(len(epochs))]
@@ -68,7 +68,7 @@ def test_the_objective_is_the_best_epoch_and_reports_are_the_epochs_own(swept: S
             assert len(epochs) in (1, 3)  # rungs of hyperband
 
 
-def test_the_parent_has_the_space_the_table_the_figures_and_the_best_so_far(swept: Swept) -> None:
+def test_the_parent_run_has_the_space_trials_figures_and_best_score_so_far(swept: Swept) -> None:
     space = json.loads(text(swept.parent, "space.json"))
     assert set(space) == {"optimizer.lr", "optimizer.weight_decay", "model.dropout"}
     rows = list(csv.DictReader(text(swept.parent, "trials.csv").splitlines()))
@@ -77,10 +77,10 @@ def test_the_parent_has_the_space_the_table_the_figures_and_the_best_so_far(swep
         assert row["state"] == {"COMPLETE": "complete", "PRUNED": "pruned"}[trial.state.name]
         assert float(row["optimizer.lr"]) == trial.params["optimizer.lr"]
         assert row["run_id"] == swept.runs[trial.number].id
-    pictures = {"history", "slices", "intermediate_values", "timeline", "contour", "importance"}
+    figures = {"history", "slices", "intermediate_values", "timeline", "contour", "importance"}
     assert artifacts(swept.parent, "figures") == {
         "interactive.html",
-        *(f"{name}.png" for name in pictures),
+        *(f"{name}.png" for name in figures),
     }
     steps, values = swept.parent.history("best/accuracy")
     assert steps.tolist() == list(range(1, 9))
@@ -88,7 +88,7 @@ def test_the_parent_has_the_space_the_table_the_figures_and_the_best_so_far(swep
     assert values[-1] == swept.study.best_value
 
 
-def test_the_best_are_trained_again_and_the_winner_is_tested_once(swept: Swept) -> None:
+def test_the_best_settings_are_retrained_and_the_winner_is_tested_once(swept: Swept) -> None:
     again = [run for run in children(swept.parent) if "sweep.retrain" in run.tags]
     assert len(again) == 4
     assert {run.tags["sweep.seed"] for run in again} == {"2", "3"}  # the search's own was 1
@@ -116,8 +116,8 @@ def test_the_winner_is_registered_as_champion(swept: Swept) -> None:
     assert int(version.version) == 1
 
 
-def test_only_a_better_score_on_val_makes_another_champion(swept: Swept, tmp_path: Path) -> None:
-    for file in swept.folder.glob("mlflow.db*"):  # the last changes are in a file beside it
+def test_only_a_better_val_score_replaces_the_champion(swept: Swept, tmp_path: Path) -> None:
+    for file in swept.folder.glob("mlflow.db*"):  # SQLite keeps the latest changes in a second file
         shutil.copy(file, tmp_path)
     with use_store(tmp_path):
         parent = Run(swept.parent.id)
@@ -158,7 +158,7 @@ def test_the_printed_command_and_best_yaml_give_the_winners_config(swept: Swept)
 
 
 @pytest.mark.slow
-def test_with_one_worker_a_sweep_is_a_function_of_its_seed_whatever_its_name(
+def test_with_one_worker_a_sweep_depends_on_its_seed_and_not_on_its_name(
     swept: Swept, tmp_path: Path
 ) -> None:
     arguments = ("sweep.trials=8", "sweep.workers=1", "sweep.study=another", "sweep.top_k=0")
@@ -170,13 +170,13 @@ def test_with_one_worker_a_sweep_is_a_function_of_its_seed_whatever_its_name(
             assert mine.state == theirs.state
             assert mine.intermediate_values == theirs.intermediate_values
         check_accounts(again)
-        # Without fresh seeds the winner is the best trial, which gets its figures and model now.
+        # Without fresh seeds the winner is the best trial; its figures and model are added now.
         winner = Run(again.parent.mlflow_run.data.tags["winner.run"])
         assert int(winner.mlflow_run.data.tags["sweep.trial"]) == again.study.best_trial.number
         assert "figures" in artifacts(winner)
         assert winner.mlflow_run.outputs.model_outputs
         num_runs = len(children(again.parent))
-    # The same command again does nothing twice, and more trials go on from there.
+    # The same command repeats nothing, and a larger budget continues the study.
     code, repeated = sweep(tmp_path, *arguments)
     assert code == 0, repeated
     assert make_command(repeated) == make_command(output)

@@ -1,4 +1,4 @@
-"""Search spaces: what is read from them, and what is found wrong before anything is built."""
+"""Search spaces: reading them, and mistakes reported before anything is built."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The study by itself, without training: who gets which trial, and what is drawn."""
+"""The study without training: claiming trials, sampling and pruning."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def score(params: dict[str, float]) -> float:
 
 
 def finish(study: Study) -> list[dict[str, object]]:
-    """Does all trials of a study, one after another."""
+    """Runs all trials of a study, one after another."""
     while (claimed := study.claim()) is not None:
         trial, _ = claimed
         study.tell(trial.number, TrialState.COMPLETE, score(trial.params))
@@ -40,18 +40,18 @@ def finish(study: Study) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "cmaes", "qmc"])
-def test_every_sampler_draws_by_the_seed_whatever_the_name_and_never_twice_the_same(
+def test_every_sampler_depends_on_the_seed_only_and_never_repeats_a_draw(
     sampler: SamplerName, tmp_path: Path
 ) -> None:
     first = finish(make(tmp_path, sampler=sampler, name="a"))
     assert finish(make(tmp_path, sampler=sampler, name="b")) == first
     other = finish(make(tmp_path, sampler=sampler, name="c", seed=2))
-    assert other != first  # a grid is gone through in another order
+    assert other != first  # a grid is visited in another order
     assert len({repr(params) for params in first}) == len(first)
     assert len(first) == (8 if sampler == "grid" else 10)  # two values of each of three keys
 
 
-def test_a_study_that_was_interrupted_draws_like_one_that_was_not(tmp_path: Path) -> None:
+def test_an_interrupted_study_draws_the_same_values(tmp_path: Path) -> None:
     undisturbed = finish(make(tmp_path, name="a"))
     for num_trials in (3, 4, 7):
         finish(make(tmp_path, name="b", num_trials=num_trials))
@@ -66,11 +66,11 @@ def test_workers_that_claim_at_the_same_time_draw_different_values(tmp_path: Pat
         assert claimed is not None
         params.append(claimed[0].params["optimizer.lr"])
     assert len(set(params)) == 10
-    assert one.claim() is None  # the budget is that of the study
+    assert one.claim() is None  # the budget belongs to the study
     assert other.claim() is None
 
 
-def test_a_released_trial_is_taken_up_with_its_number_and_values(tmp_path: Path) -> None:
+def test_a_released_trial_is_claimed_again_with_its_number_and_values(tmp_path: Path) -> None:
     study = make(tmp_path, num_trials=2)
     first, second = study.claim(), study.claim()
     assert first is not None
@@ -87,12 +87,12 @@ def test_a_released_trial_is_taken_up_with_its_number_and_values(tmp_path: Path)
     assert study.trials()[0].intermediate_values == {1: 0.5}
 
 
-def test_trials_of_a_process_that_is_gone_are_released_and_no_others(
+def test_only_trials_of_dead_processes_are_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = make(tmp_path)
     for owner in (
-        {"host": "elsewhere", "pid": 1, "started": 1.0},  # of which nothing is known yet
+        {"host": "elsewhere", "pid": 1, "started": 1.0},  # not seen before, so possibly alive
         {"host": __import__("socket").gethostname(), "pid": 2**22 + 1, "started": 1.0},
         None,
     ):
@@ -104,7 +104,7 @@ def test_trials_of_a_process_that_is_gone_are_released_and_no_others(
     assert [t.state.name for t in study.trials()] == ["RUNNING", "WAITING", "WAITING", "RUNNING"]
 
 
-def test_a_trial_that_takes_its_process_down_three_times_in_one_place_is_given_up(
+def test_a_trial_that_kills_its_process_three_times_in_the_same_place_is_abandoned(
     tmp_path: Path,
 ) -> None:
     study = make(tmp_path)
@@ -119,7 +119,7 @@ def test_a_trial_that_takes_its_process_down_three_times_in_one_place_is_given_u
 
 
 @pytest.mark.parametrize("name", ["hyperband", "median"])
-def test_pruners_end_what_is_hopeless_only_where_they_are_asked(
+def test_pruners_stop_unpromising_trials_only_at_pruning_epochs(
     name: PrunerName, tmp_path: Path
 ) -> None:
     study = make(tmp_path, pruner=name, num_trials=30)
@@ -136,7 +136,7 @@ def test_pruners_end_what_is_hopeless_only_where_they_are_asked(
             study.tell(number, TrialState.COMPLETE, 0.9)
     assert pruned_at
     assert set(pruned_at) <= set(epochs)
-    # What is not asked would not have been ended: the pruner itself says so.
+    # Consulting the pruner at other epochs would not have pruned either.
     pruner = make_pruner(name, 9)
     for trial in study.trials(TrialState.COMPLETE):
         trial.intermediate_values = {e: v for e, v in trial.intermediate_values.items() if e <= 2}

@@ -1,4 +1,4 @@
-"""The script behind `make lint` sees what it is there to see."""
+"""The script behind `make lint` reports long files, long functions and bad docstrings."""
 
 import subprocess
 import sys

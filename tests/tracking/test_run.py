@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow."""
+"""Contents of a run in MLflow."""
 
 import json
 import os
@@ -33,10 +33,10 @@ EXACT = ("trainer.precision=32-true", "trainer.max_epochs=1")
 
 
 def artifacts(run: Run, folder: str = "") -> set[str]:
-    found: set[str] = set()
+    paths: set[str] = set()
     for file in run.client.list_artifacts(run.id, folder or None):
-        found |= artifacts(run, file.path) if file.is_dir else {file.path}
-    return found
+        paths |= artifacts(run, file.path) if file.is_dir else {file.path}
+    return paths
 
 
 def test_params_are_the_whole_config_and_config_yaml_gives_it_back(digits_run: FitResult) -> None:

@@ -1,4 +1,4 @@
-"""Several devices: two processes do together what one does alone; a dead one ends the run."""
+"""Several devices: two processes match a single one, and a dead process ends the run."""
 
 import time
 from collections.abc import Callable
@@ -55,8 +55,8 @@ def test_two_processes_log_one_run_equal_to_that_of_one(pair: tuple[FitResult, F
 def find_runs_of(run_id: str) -> list[str]:
     run = find_run(run_id)
     start = run.mlflow_run.info.start_time
-    found = run.client.search_runs([run.experiment_id], f"attributes.start_time >= {start}")
-    devices = [f for f in found if f.data.params.get("trainer.devices") == "2"]
+    runs = run.client.search_runs([run.experiment_id], f"attributes.start_time >= {start}")
+    devices = [f for f in runs if f.data.params.get("trainer.devices") == "2"]
     return [f.info.run_id for f in devices if f.info.start_time <= run.mlflow_run.info.end_time]
 
 

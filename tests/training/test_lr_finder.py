@@ -1,4 +1,4 @@
-"""The learning-rate range test: what it suggests trains well, and it leaves only its curve."""
+"""The learning-rate range test: its suggestion trains well, and only its curve is stored."""
 
 from pathlib import Path
 
@@ -21,16 +21,16 @@ SETTINGS = ("model.width=8", "data.limit_train=640", "augment=none")
 
 
 @pytest.fixture(scope="module")
-def found() -> RangeTest:
+def tested() -> RangeTest:
     return find_lr(configure(*SETTINGS))
 
 
 # A rate 10 times as high trained tiny digits better still: what is suggested is on the safe side.
 @pytest.mark.parametrize("overrides", [SETTINGS, ("data=diabetes",)])
 def test_the_suggested_rate_trains_better_than_much_lower_and_higher_ones(
-    overrides: tuple[str, ...], found: RangeTest
+    overrides: tuple[str, ...], tested: RangeTest
 ) -> None:
-    suggested = (found if overrides == SETTINGS else find_lr(configure(*overrides))).suggested
+    suggested = (tested if overrides == SETTINGS else find_lr(configure(*overrides))).suggested
     assert suggested is not None
     losses = []
     for factor in (1, 1e-3, 30):
@@ -40,11 +40,11 @@ def test_the_suggested_rate_trains_better_than_much_lower_and_higher_ones(
     assert losses[0] < 0.8 * min(losses[1:])
 
 
-def test_it_is_a_function_of_the_seed(found: RangeTest) -> None:
+def test_it_is_a_function_of_the_seed(tested: RangeTest) -> None:
     again = find_lr(configure(*SETTINGS))
-    np.testing.assert_array_equal(again.losses, found.losses)
-    assert again.suggested == found.suggested
-    assert not np.array_equal(find_lr(configure(*SETTINGS, "seed=2")).losses, found.losses)
+    np.testing.assert_array_equal(again.losses, tested.losses)
+    assert again.suggested == tested.suggested
+    assert not np.array_equal(find_lr(configure(*SETTINGS, "seed=2")).losses, tested.losses)
 
 
 def test_its_run_has_the_curve_and_is_no_trained_run(
@@ -78,9 +78,9 @@ def test_the_steepest_place_is_suggested() -> None:
     rates = np.geomspace(1e-6, 10, 140)
     losses = 1 - 0.8 / (1 + np.exp(-4 * (np.log10(rates) + 3)))  # steepest at 1e-3
     losses[-10:] = np.inf  # what explodes at the end doesn't reach back
-    found = suggest(rates, smooth(losses))
-    assert found is not None
-    assert abs(np.log10(found) + 3) < 0.1
+    suggestion = suggest(rates, smooth(losses))
+    assert suggestion is not None
+    assert abs(np.log10(suggestion) + 3) < 0.1
     assert len(rates) > 6 * SIGMA
 
 

@@ -1,4 +1,4 @@
-"""Interruptions: what becomes of the run, and that it goes on as if nothing had happened."""
+"""Interrupted runs: their status, and bit-identical results once they are resumed."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ from project.tracking.store import open_store
 from project.train import train
 from project.training.results import FitResult
 
-# Everything that has a state: average weights, patience, schedule, augmentation, dropout.
+# All stateful parts: weight averaging, patience, schedule, augmentation, dropout.
 STATEFUL = (
     "model.width=8",
     "trainer.max_epochs=8",
@@ -46,7 +46,7 @@ STATEFUL = (
 
 
 def interrupt(signum: int, after: str, folder: Path, *overrides: str) -> tuple[int | None, str]:
-    """Starts a training, sends it a signal when it prints a line; its exit code and run id."""
+    """Trains, sends a signal once a line is printed, and returns the exit code and run id."""
     before = {p.name for p in checkpoints()}
     process = start(["train", *overrides], folder / "errors")
     wait_for_line(after, process, folder / "errors")
@@ -77,7 +77,7 @@ def weights(run: Run) -> dict[str, Tensor]:
         pytest.param(signal.SIGINT, "KILLED", marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_run_goes_on_to_bit_equal_weights(
+def test_a_resumed_run_ends_with_bit_identical_weights(
     signum: int,
     status: str,
     train_run: Callable[..., FitResult],
@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on_to_bit_equal_weights(
         expected_steps, expected_values = undisturbed.history(key)
         assert steps.tolist() == expected_steps.tolist(), key
         assert values.tolist() == expected_values.tolist(), key
-    # Nothing says afterwards that there ever was an interruption, but the time it took.
+    # Apart from its duration, the resumed run is indistinguishable from an uninterrupted one.
     assert (
         finished.data.metrics["best/accuracy"]
         == undisturbed.mlflow_run.data.metrics["best/accuracy"]
@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_before_training_is_killed(signum: int, own_store:
     assert run.has_start
 
 
-def test_a_run_killed_in_its_first_epoch_starts_anew_in_the_same_run(own_store: Path) -> None:
+def test_a_run_killed_in_its_first_epoch_restarts_under_the_same_id(own_store: Path) -> None:
     config = configure(*TINY)
     with pytest.MonkeyPatch.context() as patch:
         fail_after(patch, steps=3)
@@ -213,7 +213,7 @@ def test_a_run_killed_in_its_first_epoch_starts_anew_in_the_same_run(own_store: 
 
 
 def fail_after(patch: pytest.MonkeyPatch, steps: int, value: float | None = None) -> None:
-    """Lets the training loss raise, or be that value, after some steps."""
+    """Makes the training loss raise, or return ``value``, after some steps."""
     original, count = Classifier.loss, 0
 
     def loss(self: Classifier, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def test_an_exception_ends_the_run_as_failed_with_its_reason(own_store: Path) ->
     assert run.history("train/loss")[0].tolist() == list(range(1, 8))
 
 
-def test_a_loss_that_is_nan_says_at_which_step_and_keeps_the_last_good_checkpoint(
+def test_a_nan_loss_reports_its_step_and_keeps_the_last_good_checkpoint(
     own_store: Path,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -266,7 +266,7 @@ def test_a_loss_that_diverges_is_a_failed_run_and_exit_code_1(
     assert find_run("last").mlflow_run.info.status == "FAILED"
 
 
-def test_early_stopping_ends_the_run_and_resuming_it_trains_no_further(own_store: Path) -> None:
+def test_resuming_an_early_stopped_run_trains_no_further(own_store: Path) -> None:
     overrides = ("data=line", "trainer.max_epochs=60", "trainer.patience=2", "optimizer.lr=0.5")
     result = train(configure(*overrides))
     assert result.num_epochs < 60
@@ -318,14 +318,14 @@ def interrupted(digits_run: FitResult) -> "Run":
     run.client.set_terminated(run.id, "FINISHED")
 
 
-def test_a_stop_while_a_run_is_made_closes_it(
+def test_a_stop_while_a_run_is_created_closes_it(
     own_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = MlflowClient.create_run
 
     def stopped(self: MlflowClient, *arguments: Any, **options: Any) -> Any:
         made = create(self, *arguments, **options)
-        signal.raise_signal(signal.SIGTERM)  # it is in the store, and nobody knows its id yet
+        signal.raise_signal(signal.SIGTERM)  # the run is stored, but its id is not returned yet
         return made
 
     monkeypatch.setattr(MlflowClient, "create_run", stopped)

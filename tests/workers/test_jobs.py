@@ -1,4 +1,4 @@
-"""The restart policy: which jobs are trained again, and how their runs are closed."""
+"""The restart policy: which jobs are restarted, and how their runs are closed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Worker processes: that they train one job after another, and what becomes of those that die."""
+"""Worker processes: one job after another, and recovery when a worker dies."""
 
 import os
 import signal
@@ -44,10 +44,10 @@ def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: ob
         job("pruned", is_pruned=True),
         job("watched", "seed=2", is_pruned=True),
     ]
-    told: list[tuple[object, int]] = []
+    epochs: list[tuple[object, int]] = []
 
     def prune(job: Job, epoch: int, score: float) -> bool:
-        told.append((job.name, epoch))
+        epochs.append((job.name, epoch))
         assert 0 <= score <= 1
         return job.name == "pruned"
 
@@ -60,15 +60,15 @@ def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: ob
         "pruned": "pruned",
         "watched": "complete",
     }
-    assert told == [("pruned", 1), ("watched", 1), ("watched", 2)]
+    assert epochs == [("pruned", 1), ("watched", 1), ("watched", 2)]
     assert outcomes["broken"].reason.startswith("UserError: model.width: 0: expected")
     assert "TrainingError: train/loss is " in outcomes["nan"].reason
     assert outcomes["pruned"].reason == "epoch 1"
     result = outcomes["good"].result
     assert result is not None
-    found = find_run(result.run_id).mlflow_run
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["mlflow.runName"] == "job good"
+    stored = find_run(result.run_id).mlflow_run
+    assert stored.info.status == "FINISHED"
+    assert stored.data.tags["mlflow.runName"] == "job good"
 
 
 def test_a_run_of_the_pool_is_the_run_of_the_command(

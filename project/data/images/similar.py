@@ -13,14 +13,14 @@ MARGIN = 4  # minimum rise of brightness, of 255, that sets a bit; lower ones ar
 NUM_BITS = 2 * SIDE * SIDE
 MAX_DISTANCE = 6  # maximum number of different bits between copies
 MIN_BITS = 24  # minimum number of bits set; an image with fewer is too plain to compare
-MAX_HASHED = 10_000  # number of images hashed in a few tenths of a second
+MAX_HASHED_PER_RUN = 10_000  # number of images; hashing them takes a few tenths of a second
 MIN_SIZE = 16  # minimum height and width in pixels; smaller images all have similar hashes
 
 
 def hash_small(inputs: Array | Rows) -> Array | None:
     """Hashes the images of a data set that has few of them; None for others and for tables."""
     is_image = inputs.ndim == 4 and min(inputs.shape[1:3]) >= MIN_SIZE
-    return hash_images(inputs) if is_image and len(inputs) <= MAX_HASHED else None
+    return hash_images(inputs) if is_image and len(inputs) <= MAX_HASHED_PER_RUN else None
 
 
 def hash_images(images: Array | Rows) -> Array:

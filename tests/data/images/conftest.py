@@ -1,4 +1,4 @@
-"""Fixtures of the tests on images: a cache of their own, and a folder of three classes."""
+"""Fixtures for tests on images: a separate cache, and a folder of three classes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The cache of decoded images: made once, never stale, never half written, flat in memory."""
+"""The cache of decoded images: built once, never stale or half written, low in memory."""
 
 import os
 import pickle
@@ -121,12 +121,12 @@ def test_a_run_on_a_large_folder_gives_the_same_results(
     in_file = train(config)
     assert in_file.metrics == in_memory.metrics
     if model == "cnn":
-        found, expected = (evaluate(run.run_id, robustness=True) for run in (in_file, in_memory))
-        assert found.curves == expected.curves
-    found, expected = (
+        actual, expected = (evaluate(run.run_id, robustness=True) for run in (in_file, in_memory))
+        assert actual.curves == expected.curves
+    actual, expected = (
         export(run.run_id, "pt2", str(tmp_path / run.run_id)) for run in (in_file, in_memory)
     )
-    cards = [(each.folder / "card.md").read_text() for each in (found, expected)]
+    cards = [(each.folder / "card.md").read_text() for each in (actual, expected)]
     tables = [card.split("## Metrics")[1].split("## ")[0] for card in cards]
     assert tables[0] == tables[1]
 
@@ -189,6 +189,6 @@ def test_a_damaged_cache_is_rebuilt(
     pixels, hashes = made.inputs[:], made.hashes
     (file,) = own_cache.glob(name)
     spoil(file)
-    found = images(str(folder), image_size=8)
-    np.testing.assert_array_equal(found.inputs[:], pixels)
-    np.testing.assert_array_equal(found.hashes, hashes)  # type: ignore[arg-type]
+    actual = images(str(folder), image_size=8)
+    np.testing.assert_array_equal(actual.inputs[:], pixels)
+    np.testing.assert_array_equal(actual.hashes, hashes)  # type: ignore[arg-type]

@@ -40,9 +40,9 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
     grey = RGB[..., 0]
     content = encode(Image.fromarray(grey), "PNG")
     np.testing.assert_array_equal(read(content), np.repeat(grey[..., np.newaxis], 3, axis=2))
-    found = read(encode(Image.fromarray(RGB), "PNG"), (20, 30, 1))
+    actual = read(encode(Image.fromarray(RGB), "PNG"), (20, 30, 1))
     expected = RGB @ np.array([0.299, 0.587, 0.114])  # ITU-R 601
-    assert np.abs(found[..., 0] - expected).max() <= 1
+    assert np.abs(actual[..., 0] - expected).max() <= 1
 
 
 def test_sixteen_bits_become_eight() -> None:
@@ -66,16 +66,16 @@ def test_transparency_is_shown_on_white(mode: str) -> None:
         content = encode(flat, "PNG", transparency=0)
     else:
         content = encode(image.convert(mode), "PNG")
-    found = read(content)
-    assert (found[:, :15] == 255).all()
-    assert (found[:, 15:] == 60).all()
+    actual = read(content)
+    assert (actual[:, :15] == 255).all()
+    assert (actual[:, 15:] == 60).all()
 
 
 def test_half_transparent_pixels_are_mixed_with_white() -> None:
     layers = np.full((20, 30, 4), 100, np.uint8)
     layers[..., 3] = 128
-    found = read(encode(Image.fromarray(layers), "PNG"))
-    assert np.abs(found.astype(int) - (100 * 128 + 255 * 127) / 255).max() <= 1
+    actual = read(encode(Image.fromarray(layers), "PNG"))
+    assert np.abs(actual.astype(int) - (100 * 128 + 255 * 127) / 255).max() <= 1
 
 
 def test_bits_and_palettes_and_print_colours() -> None:

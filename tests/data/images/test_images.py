@@ -36,8 +36,8 @@ def test_official_folders_stay_as_they_are(folder: Path, tmp_path: Path) -> None
     source = images(str(tmp_path / "official"), image_size=8)
     split = cut(source, Splits())
     for name in ("train", "val", "test"):
-        found = {source.names[i].split("/")[0] for i in getattr(split, name)}
-        assert found == {name}
+        actual = {source.names[i].split("/")[0] for i in getattr(split, name)}
+        assert actual == {name}
     assert (len(split.train), len(split.val), len(split.test)) == (24, 9, 12)
 
 

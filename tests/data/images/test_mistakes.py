@@ -194,9 +194,9 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
 def test_a_mistake_is_reported_in_one_line(name: str, folder: Path) -> None:
     spoil, arguments, message = BAD[name]
     spoil(folder)
-    given = {"root": str(folder), "image_size": 8, **arguments}
-    given["root"] = str(given["root"]).replace("{}", str(folder))
+    keywords = {"root": str(folder), "image_size": 8, **arguments}
+    keywords["root"] = str(keywords["root"]).replace("{}", str(folder))
     with pytest.raises(UserError) as caught:
-        cut(images(**given), Splits())  # type: ignore[arg-type]
+        cut(images(**keywords), Splits())  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A user's own tables: which rows are fitted on, roles of columns, and mistakes."""
+"""Tables: fitting on the training split only, column roles, and mistakes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -47,9 +47,9 @@ def test_features_equal_scikit_learn_fitted_on_train(file: Path) -> None:
     ).fit(frame.iloc[data.split.train])
     scale = Scale(data.spec)
     for samples in (data.train, data.val, data.open_test()):
-        found = scale(torch.from_numpy(samples.inputs[:])).numpy()
+        actual = scale(torch.from_numpy(samples.inputs[:])).numpy()
         np.testing.assert_allclose(
-            found, reference.transform(frame.iloc[samples.indices]), atol=1e-4
+            actual, reference.transform(frame.iloc[samples.indices]), atol=1e-4
         )
     assert [c.name for c in data.spec.columns] == ["area", "rooms", "city", "heated"]
     assert data.spec.columns[2].categories == ("", "Bonn", "Köln", "Ulm, Süd")
@@ -317,12 +317,12 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
 def test_a_mistake_is_reported_in_one_line(name: str, file: Path) -> None:
     spoil, arguments, message = BAD[name]
     spoil(file)
-    given = {"target": "price", **arguments}
-    if given.pop("late", False):  # the only value is in the latest row, which is a test one
+    keywords = {"target": "price", **arguments}
+    if keywords.pop("late", False):  # the only value is in the latest row, which is a test one
         pd.read_csv(file).assign(rooms=-np.arange(NUM_ROWS)).to_csv(file, index=False)
-    given["file"] = str(file.with_suffix(str(given.get("file", ".csv"))))
+    keywords["file"] = str(file.with_suffix(str(keywords.get("file", ".csv"))))
     with pytest.raises(UserError) as caught:
-        DataModule(lambda: table(**given))  # type: ignore[arg-type]
+        DataModule(lambda: table(**keywords))  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
