@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import use_store
 from mlflow.entities import Run as MlflowRun
+from sweep.accounts import check_accounts, opened, states
 
 import project
 from project.cli.commands import COMMANDS
@@ -22,13 +23,22 @@ from project.tracking.store import open_store
 from project.train import train
 
 COMMIT = "c7f6242649dfb0868dd01a82e1ad5c91150b99c2"
+# The command that has made the study, without its number of trials.
+SWEEP = (
+    "model.width=8 data.limit_train=320 trainer.max_epochs=2 search=default sweep.study=old "
+    "sweep.top_k=1 sweep.seeds=2 sweep.workers=1"
+)
+
+
+def unpack(folder: Path) -> Path:
+    with zipfile.ZipFile(Path(__file__).parent / "store.zip") as archive:
+        archive.extractall(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def old_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("old") / "store"
-    with zipfile.ZipFile(Path(__file__).parent / "store.zip") as archive:
-        archive.extractall(folder)
+    folder = unpack(tmp_path_factory.mktemp("old") / "store")
     with use_store(folder):
         yield folder
 
@@ -88,21 +98,41 @@ def test_an_interrupted_run_resumes_as_if_undisturbed(old_store: Path) -> None:
 
 
 def test_a_finished_study_is_not_trained_again(old_store: Path) -> None:
-    words = (
-        "model.width=8 data.limit_train=320 trainer.max_epochs=2 search=default sweep.study=old "
-        "sweep.trials=2 sweep.top_k=1 sweep.seeds=2 sweep.workers=1"
-    )
     is_nested = "tags.`sweep.study` = 'old'"
     before = {run.info.run_id: run.info.end_time for run in stored_runs(is_nested)}
     (parent,) = (run for run in stored_runs(is_nested) if "winner.run" in run.data.tags)
     assert len(before) == 5
-    call(COMMANDS["sweep"], words.split())
+    call(COMMANDS["sweep"], [*SWEEP.split(), "sweep.trials=2"])
     after = {run.info.run_id: run.info.end_time for run in stored_runs(is_nested)}
     assert after.keys() == before.keys()
     assert {k: v for k, v in after.items() if k != parent.info.run_id}.items() <= before.items()
     (again,) = (run for run in stored_runs(is_nested) if "winner.run" in run.data.tags)
     for tag in ("winner.trial", "winner.run", "winner.verdict"):
         assert again.data.tags[tag] == parent.data.tags[tag]
+
+
+@pytest.mark.slow
+def test_a_study_is_extended_by_one_trial(tmp_path: Path) -> None:
+    folder = unpack(tmp_path)  # its own, as the other tests count the runs of theirs
+    with opened(folder, name="old") as swept:
+        trials = {trial.number: trial for trial in swept.trials}
+        runs = swept.runs
+    assert trials.keys() == runs.keys() == {0, 1}
+    with use_store(folder):
+        call(COMMANDS["sweep"], [*SWEEP.split(), "sweep.trials=3", "sweep.pruner=none"])
+    with opened(folder, name="old") as swept:
+        check_accounts(swept)
+        assert states(swept) == {"COMPLETE": 3}
+        assert swept.runs.keys() == {0, 1, 2}
+        for number, trial in trials.items():
+            again, run = swept.trials[number], swept.runs[number]
+            assert (again.params, again.value) == (trial.params, trial.value)
+            assert again.datetime_complete == trial.datetime_complete
+            assert again.intermediate_values == trial.intermediate_values
+            assert (run.id, run.started) == (runs[number].id, runs[number].started)
+            assert run.metrics["best/accuracy"] == runs[number].metrics["best/accuracy"]
+        assert list(swept.trials[2].intermediate_values) == [1, 2]
+        assert swept.parent.mlflow_run.info.status == "FINISHED"
 
 
 @pytest.mark.slow
