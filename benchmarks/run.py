@@ -172,7 +172,8 @@ def compare_searches(accelerator: list[str], repeats: int) -> list[str]:
         f"The same search of {NUM_TRIALS} trials, `{' '.join(SEARCHED)}`: seconds from the start "
         "of the first trial to the end of the last, and the best score.",
         "",
-        "| seed | by hand | best | sweep | best | sweep / by hand | same score / by hand |",
+        "| seed | by hand | best | sweep | best | sweep / by hand "
+        "| time to the same score / by hand |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     ratios = []

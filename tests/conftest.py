@@ -106,7 +106,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_it_answers(port: int, server: "subprocess.Popen[Any]") -> None:
+def wait_until_healthy(port: int, server: "subprocess.Popen[Any]") -> None:
     """Waits until an MLflow server on 127.0.0.1 responds."""
     deadline = monotonic() + 120
     while True:

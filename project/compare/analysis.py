@@ -118,10 +118,10 @@ def load_analysis(path: Path | None) -> Analysis:
 
 
 def hash_code(path: Path) -> str:
-    """SHA-256 of the code that measures: a file, and what it imports beside it and from lessons.
+    """SHA-256 of an analysis: its file, and its imports from its own folder and from lessons.
 
-    Modules of ``project`` are included if these files import them directly, but for those that
-    decide no number.
+    Modules of ``project`` are included if these files import them directly, except those that
+    can't affect a measurement.
     """
     digest, waiting, seen = hashlib.sha256(), [path], set[Path]()
     while waiting:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import wait_until_it_answers
+from conftest import wait_until_healthy
 from mlflow import MlflowClient
 
 import project
@@ -34,7 +34,7 @@ def serve(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as server:
-        wait_until_it_answers(port, server)
+        wait_until_healthy(port, server)
         try:
             yield server
         finally:

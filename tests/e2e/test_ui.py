@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import wait_until_it_answers
+from conftest import wait_until_healthy
 
 import project
 from project.training.results import FitResult
@@ -38,7 +38,7 @@ def ui(digits_run: FitResult, free_port: int) -> Iterator[str]:
         Thread(
             target=server.stderr.read, daemon=True
         ).start()  # A full pipe would block the server.
-        wait_until_it_answers(port, server)
+        wait_until_healthy(port, server)
         yield address
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0

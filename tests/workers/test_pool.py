@@ -34,7 +34,7 @@ def job(name: object, *overrides: str, **options: bool) -> Job:
     return Job(name, config, {"mlflow.runName": f"job {name}"}, log_model=False, **options)  # type: ignore[arg-type]
 
 
-def test_jobs_of_all_kinds_end_as_they_should_and_the_pool_goes_on(own_store: object) -> None:
+def test_jobs_of_all_kinds_end_as_expected_and_the_pool_continues(own_store: object) -> None:
     broken = job("broken")
     broken.config["model"]["width"] = 0
     jobs = [
