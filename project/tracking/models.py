@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
-import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
@@ -53,7 +52,7 @@ def log_model(
         Model.log(
             None,
             model_id=logged.model_id,
-            flavor=mlflow.pytorch,
+            flavor=mlflow.pytorch,  # imported here, by MLflow: training starts without it
             run_id=run.id,
             step=step,
             pytorch_model=predictor,
