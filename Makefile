@@ -106,7 +106,7 @@ dashboard: $(VENV)/.installed-dashboard  ## show the searches in Optuna Dashboar
 	@$(PROJECT) dashboard $(if $(STORAGE),'storage=$(STORAGE)') \
 		port=$(if $(filter file,$(origin PORT)),8080,$(PORT))
 
-test: $(VENV)/.installed-dev  ## run the tests, under 10 minutes on 2 cores
+test: $(VENV)/.installed-dev  ## run the tests, about 10 minutes on 2 cores
 	@$(RUN_PYTHON) -m pytest -q $(ARGS)
 
 test-all: $(VENV)/.installed-dev  ## run the long tests too

@@ -81,6 +81,7 @@ def test_the_example_model_trains_with_the_example_augmentation(clone: Path, run
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_examples_pass_the_checks_of_lint(clone: Path, run: Run) -> None:
     model = _write_example_model(clone).relative_to(clone)
     analysis = _write_example_comparison(clone).relative_to(clone)

@@ -24,6 +24,7 @@ def test_a_short_run_on_all_images(train_run: Callable[..., FitResult]) -> None:
     assert run.mlflow_run.data.tags["data"] == "fashion_mnist"
 
 
+@pytest.mark.slow
 def test_loader_workers_change_nothing(train_run: Callable[..., FitResult]) -> None:
     small = ("data=fashion_mnist", "trainer.max_epochs=2", "model.width=8", "data.limit_train=1000")
     runs = [
