@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
+import mlflow.pytorch  # at the top: its import resets the level of Lightning's logger
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
@@ -52,7 +53,7 @@ def log_model(
         Model.log(
             None,
             model_id=logged.model_id,
-            flavor=mlflow.pytorch,  # imported here, by MLflow: training starts without it
+            flavor=mlflow.pytorch,
             run_id=run.id,
             step=step,
             pytorch_model=predictor,
