@@ -10,12 +10,11 @@ import yaml
 
 from project import ROOT
 from project.cli.commands import COMMANDS
-from project.config.signatures import REQUIRED, Parameter, read_signature
+from project.config.signatures import REQUIRED, RUN_TIME, Parameter, read_signature
 from project.core.errors import UserError, nearest
 from project.core.types import BY_NAME, ModelId, RunId
 
 CONF = ROOT / "conf"
-RUN_TIME = ("read", "augment", "spec", "optimizer", "num_steps")  # never given by a config
 NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true | false"}
 LIBRARY = {"lr": "Learning rate", "weight_decay": "Weight decay", "momentum": "Momentum"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

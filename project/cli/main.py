@@ -1,6 +1,5 @@
 """Runs a command: help, arguments, the command's function, its result and the exit code."""
 
-import importlib
 import logging
 import os
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from project.cli.commands import COMMANDS, Command
+from project.config.signatures import load
 from project.core.errors import TrainingError, UserError, nearest
 from project.core.signals import Stopped, stoppable
 
@@ -71,12 +71,6 @@ def call(command: Command, words: Sequence[str]) -> Any:
     if command.has_workers:  # the workers' server imports while this process does
         load("project.workers.preload.start_importing")()
     return load(command.target)(**arguments)
-
-
-def load(target: str) -> Any:
-    """Imports what a dotted path names."""
-    module, _, name = target.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def _print(command: Command, result: Any, as_json: bool) -> None:

@@ -1,6 +1,5 @@
 """Splits a command line into typed arguments and config overrides."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from pydantic import ConfigDict, create_model
 from project.cli.commands import Command
 from project.config.compose import CONF
 from project.config.schema import validate
-from project.config.signatures import REQUIRED, Parameter
+from project.config.signatures import REQUIRED, Parameter, load
 from project.core.errors import UserError, nearest
 from project.core.types import ModelId, RunId
 
@@ -47,8 +46,7 @@ def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
             arguments[name] = _find(arguments[name], parameter.annotation, name)
     if not command.reader:
         return arguments
-    module, _, name = command.reader.rpartition(".")
-    read: dict[str, Any] = getattr(importlib.import_module(module), name)(overrides, **arguments)
+    read: dict[str, Any] = load(command.reader)(overrides, **arguments)
     return read
 
 

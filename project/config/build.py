@@ -1,6 +1,5 @@
 """Builds data, augmentation and models from a checked config."""
 
-import importlib
 import json
 from functools import lru_cache, partial
 from typing import Any
@@ -10,7 +9,7 @@ from pydantic import BaseModel
 from project.config.check import Config
 from project.config.compose import Node
 from project.config.schema import KINDS, arguments_of
-from project.config.signatures import read_signature
+from project.config.signatures import load, read_signature
 from project.core.errors import UserError, one_line
 from project.core.types import Spec
 from project.data.augment import Augment
@@ -41,7 +40,7 @@ def read_samples(samples: str) -> DataModule:
     source = read_signature(node["_target_"])
     assert source is not None  # checked with the config
     read = {name: arguments.pop(name) for name in source.parameters if name in arguments}
-    return DataModule(partial(_import(node), **read), **arguments)
+    return DataModule(partial(load(node["_target_"]), **read), **arguments)
 
 
 def build_augment(config: Config) -> Augment | None:
@@ -58,8 +57,8 @@ def build_model(config: Config, spec: Spec) -> Model:
     """
     model: Model = _call("model", config.model, spec)
     recipe = Recipe(
-        optimizer=partial(_import(config.optimizer), **_arguments("optimizer", config.optimizer)),
-        scheduler=partial(_import(config.scheduler), **_arguments("scheduler", config.scheduler)),
+        optimizer=_bind("optimizer", config.optimizer),
+        scheduler=_bind("scheduler", config.scheduler),
         penalty=Penalty(**_arguments("penalty", config.penalty)),
         label_smoothing=config.loss.label_smoothing,
         has_class_weights=config.loss.class_weights == "balanced",
@@ -78,14 +77,14 @@ def build_model(config: Config, spec: Spec) -> Model:
 
 def _call(path: str, node: Node, *first: Any) -> Any:
     try:
-        return _import(node)(*first, **_arguments(path, node))
+        return _bind(path, node)(*first)
     except (ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: {node['_target_']}: {one_line(error)}") from None
 
 
-def _import(node: Node) -> Any:
-    module, _, name = node["_target_"].rpartition(".")
-    return getattr(importlib.import_module(module), name)
+def _bind(path: str, node: Node) -> "partial[Any]":
+    """What a node names, with its arguments."""
+    return partial(load(node["_target_"]), **_arguments(path, node))
 
 
 def _arguments(path: str, node: Node) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from project.config.compose import Node
-from project.config.signatures import REQUIRED, Opaque, Signature, read_signature
+from project.config.signatures import REQUIRED, RUN_TIME, Opaque, read_signature
 from project.core.errors import UserError, nearest
 from project.core.types import BY_NAME
 
@@ -23,8 +23,6 @@ ALLOWED_TARGETS = (
 )
 LIBRARY_FILE = Path(__file__).with_name("library.json")
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
-# Parameters that the project passes at run time; the seed of a data source is a config key.
-RUN_TIME = ("read", "augment", "spec", "params", "optimizer", "num_steps")
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -103,9 +101,7 @@ def arguments_of(target: str, also: str = "") -> type[BaseModel]:
         also: Class whose constructor takes further arguments of the same node.
     """
     fields: dict[str, Any] = {}
-    for signature in (_signature_of(target), _signature_of(also) if also else None):
-        if signature is None:
-            continue
+    for signature in filter(None, map(read_signature, (target, also))):
         is_class = signature.target in signature.kinds
         for name, parameter in signature.parameters.items():
             if name in fields or name in RUN_TIME or (name == "seed" and is_class):
@@ -117,10 +113,6 @@ def arguments_of(target: str, also: str = "") -> type[BaseModel]:
         for name, is_required in read_library()[target].items():
             fields[name] = (BY_NAME.get(name, Any), ... if is_required else None)
     return create_model("Arguments", __config__=STRICT, **fields)
-
-
-def _signature_of(target: str) -> Signature | None:
-    return read_signature(target) if target.startswith("project.") else None
 
 
 def check_arguments(path: str, node: Node) -> Node:

@@ -16,6 +16,8 @@ from typing import Any
 from project import ROOT
 
 REQUIRED = object()  # default of a parameter that has none
+# Parameters that the project passes at run time; the seed of a data source is a config key.
+RUN_TIME = ("read", "augment", "spec", "params", "optimizer", "num_steps")
 LIGHT = ("typing", "annotated_types", "collections.abc", "pathlib", "project.core.types")
 
 
@@ -86,13 +88,13 @@ class _Module:
         if name in self.imports:
             module, _, attribute = self.imports[name].rpartition(".")
             if module in LIGHT:
-                return getattr(importlib.import_module(module), attribute)
+                return load(self.imports[name])
             other = _read_module(module)
             return Opaque() if other is None else other[attribute]
         node = self.nodes[name]
         if isinstance(node, ast.ClassDef):
             if "pydantic.BaseModel" in _kinds(self, node):
-                return getattr(importlib.import_module(self.name), name)
+                return load(f"{self.name}.{name}")
             return Opaque()
         return Opaque() if isinstance(node, ast.FunctionDef) else self.evaluate(node)
 
@@ -151,6 +153,12 @@ def _read_module(name: str) -> _Module | None:
         if file.is_file():
             return _Module(name, file.read_text(encoding="utf-8"))
     return None
+
+
+def load(target: str) -> Any:
+    """Imports what a dotted path names."""
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _find(target: str) -> tuple[_Module, ast.AST] | None:

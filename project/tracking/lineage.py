@@ -113,16 +113,11 @@ def _is_small(file: Path) -> bool:
 
 
 @cache
-def source_hash(*folders: str) -> str:
-    """SHA-256 of the code that determines the numbers of a run, and of torch's version.
-
-    Args:
-        *folders: Further folders or files with code, relative to the repository.
-    """
+def source_hash() -> str:
+    """SHA-256 of the code that determines the numbers of a run, and of torch's version."""
     digest = hashlib.sha256(version("torch").encode())
-    for folder in (*HASHED, *folders):
-        place = ROOT / folder
-        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+    for folder in HASHED:
+        for file in sorted((ROOT / folder).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 

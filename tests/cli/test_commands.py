@@ -14,8 +14,9 @@ from conftest import command
 
 import project
 from project.cli.commands import COMMANDS
-from project.cli.main import load, main
+from project.cli.main import main
 from project.cli.output import to_json
+from project.config.signatures import load
 
 HEAVY = ("torch", "lightning", "albumentations", "torchvision", "mlflow")
 
@@ -106,18 +107,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert list(own_store.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [*(words for words in MISTAKES), ("train", "--help"), ()])
-def test_help_and_mistakes_import_nothing_heavy(words: tuple[str, ...], own_store: Path) -> None:
+def run_fresh(words: tuple[str, ...], modules: tuple[str, ...]) -> list[Any]:
+    """Exit code of a command in a fresh interpreter, and which of the modules it imported."""
     code = (
-        "import sys\n"
+        "import json, sys\n"
         "from project.cli.main import main\n"
-        f"main({list(words)})\n"
-        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        f"code = main({list(words)})\n"
+        f"imported = [name for name in {modules} if name in sys.modules]\n"
+        "print(json.dumps([code, imported]), file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=project.ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stderr.splitlines()[-1] == "[]"
+    result: list[Any] = json.loads(done.stderr.splitlines()[-1])
+    return result
+
+
+@pytest.mark.parametrize("words", [*(words for words in MISTAKES), ("train", "--help"), ()])
+def test_help_and_mistakes_import_nothing_heavy(words: tuple[str, ...], own_store: Path) -> None:
+    assert run_fresh(words, HEAVY)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -132,17 +140,8 @@ def test_help_and_mistakes_import_nothing_heavy(words: tuple[str, ...], own_stor
 def test_what_needs_only_the_store_imports_no_torch(
     words: tuple[str, ...], digits_run: Any
 ) -> None:
-    code = (
-        "import sys\n"
-        "from project.cli.main import main\n"
-        f"code = main({list(words)})\n"
-        f"print(code, [name for name in {HEAVY[:-1]} if name in sys.modules], file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project.ROOT, capture_output=True, text=True, check=True
-    )
     expected = 2 if any("abcdef" in word for word in words) else 0
-    assert done.stderr.splitlines()[-1] == f"{expected} []"
+    assert run_fresh(words, HEAVY[:-1]) == [expected, []]
 
 
 def test_json_is_one_object_on_stdout_and_the_rest_goes_to_stderr() -> None:
