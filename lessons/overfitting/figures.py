@@ -9,16 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from project.core.arrays import Array
-from project.figures.style import (
-    COLOURS,
-    MARK,
-    TRAIN,
-    VAL,
-    clean,
-    label_left,
-    legend_above,
-    panels,
-)
+from project.figures.style import COLOURS, MARK, TRAIN, VAL, clean, label_left, legend_above, panels
 
 
 def parting(curves: Mapping[str, tuple[Array, Array, int | None]]) -> Figure:

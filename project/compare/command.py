@@ -3,13 +3,7 @@
 from rich.table import Table
 
 from project.compare.analysis import load_analysis
-from project.compare.comparison import (
-    Comparison,
-    add_measures,
-    judge_all,
-    open_parent,
-    open_test,
-)
+from project.compare.comparison import Comparison, add_measures, judge_all, open_parent, open_test
 from project.compare.plan import Plan
 from project.compare.report import means, report, report_path
 from project.compare.variants import make_keys, train

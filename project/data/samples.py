@@ -28,11 +28,7 @@ class Samples(Dataset[Batch]):
     """
 
     def __init__(
-        self,
-        inputs: Array | Rows,
-        targets: Array,
-        indices: Indices,
-        augment: Augment | None = None,
+        self, inputs: Array | Rows, targets: Array, indices: Indices, augment: Augment | None = None
     ) -> None:
         self.inputs = inputs
         self.targets = targets

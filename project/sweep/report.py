@@ -18,11 +18,7 @@ from project.sweep.winner import Winner
 from project.tracking.find import children
 
 PAIR = ("optimizer.lr", "optimizer.weight_decay")  # keys of the contour, where both are searched
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def log_trials(search: Search) -> None:

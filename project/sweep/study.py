@@ -44,12 +44,7 @@ class Study:
     """
 
     def __init__(
-        self,
-        storage: RDBStorage,
-        url: str,
-        name: str,
-        plan: SweepPlan,
-        mode: Literal["min", "max"],
+        self, storage: RDBStorage, url: str, name: str, plan: SweepPlan, mode: Literal["min", "max"]
     ) -> None:
         settings, max_epochs = plan.settings, plan.config.trainer.max_epochs
         self.name = name

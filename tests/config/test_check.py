@@ -144,10 +144,7 @@ def test_what_does_not_fit_together_is_said_before_a_run_is_opened(
     ],
 )
 def test_the_command_exits_with_2_and_writes_no_run(
-    arguments: tuple[str, ...],
-    message: str,
-    own_store: Path,
-    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], message: str, own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "gpu" in message and torch.cuda.is_available():
         pytest.skip("there is a GPU")

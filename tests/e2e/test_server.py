@@ -55,11 +55,7 @@ def test_a_run_survives_the_death_of_its_server_without_losing_metrics(
     clone: Path, free_port: int
 ) -> None:
     uri = f"http://127.0.0.1:{free_port}"
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(

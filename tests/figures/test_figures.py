@@ -252,11 +252,7 @@ def test_the_worst_mistakes_are_the_most_confident_ones() -> None:
         images(4), np.array([0, 0, 0, 1]), chances, ["cat", "dog"]
     )
     shown = [(axes.get_title(), axes.get_xlabel()) for axes in figure.axes if axes.axison]
-    assert shown == [
-        ("dog 80%", "true: cat"),
-        ("cat 70%", "true: dog"),
-        ("dog 60%", "true: cat"),
-    ]
+    assert shown == [("dog 80%", "true: cat"), ("cat 70%", "true: dog"), ("dog 60%", "true: cat")]
 
 
 def test_an_image_is_drawn_as_it_is() -> None:

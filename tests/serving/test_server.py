@@ -210,10 +210,7 @@ def test_a_prediction_that_overflows_is_null(table_server: Client, wine: Path) -
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_the_server(
-    signum: signal.Signals,
-    codes_run: FitResult,
-    free_port: int,
-    capsys: pytest.CaptureFixture[str],
+    signum: signal.Signals, codes_run: FitResult, free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     statuses = []
 

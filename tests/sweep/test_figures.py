@@ -42,11 +42,7 @@ def make_study(*scores: float | None, direction: str = "maximize") -> optuna.Stu
         if score is not None and math.isnan(score):
             state, score, curve = TrialState.FAIL, None, {}
         trial = create_trial(
-            state=state,
-            value=score,
-            params=params,
-            distributions=KEYS,
-            intermediate_values=curve,
+            state=state, value=score, params=params, distributions=KEYS, intermediate_values=curve
         )
         trial.datetime_start = datetime(2026, 1, 1) + timedelta(seconds=2 * number)
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=3)

@@ -47,9 +47,7 @@ def test_it_is_a_function_of_the_seed(tested: RangeTest) -> None:
     assert not np.array_equal(find_lr(configure(*SETTINGS, "seed=2")).losses, tested.losses)
 
 
-def test_its_run_has_the_curve_and_is_not_a_trained_run(
-    own_store: Path,
-) -> None:
+def test_its_run_has_the_curve_and_is_not_a_trained_run(own_store: Path) -> None:
     test = find_lr(configure("data=line"))
     run = Run(test.run_id)
     stored = run.mlflow_run

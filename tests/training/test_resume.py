@@ -240,9 +240,7 @@ def test_an_exception_ends_the_run_as_failed_with_its_reason(own_store: Path) ->
     assert run.history("train/loss")[0].tolist() == list(range(1, 8))
 
 
-def test_a_nan_loss_reports_its_step_and_keeps_the_last_good_checkpoint(
-    own_store: Path,
-) -> None:
+def test_a_nan_loss_reports_its_step_and_keeps_the_last_good_checkpoint(own_store: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         fail_after(patch, steps=7, value=float("nan"))
         with pytest.raises(TrainingError, match=r"train/loss is nan at step 8 \(epoch 2\)"):

@@ -71,9 +71,7 @@ def test_jobs_of_all_kinds_end_as_expected_and_the_pool_continues(own_store: obj
     assert stored.data.tags["mlflow.runName"] == "job good"
 
 
-def test_a_run_of_the_pool_is_the_run_of_the_command(
-    train_run: Callable[..., object],
-) -> None:
+def test_a_run_of_the_pool_is_the_run_of_the_command(train_run: Callable[..., object]) -> None:
     alone = train_run(*TINY)
     with Pool(1, CPU) as pool:
         # The second one shares the data that the first one read.
@@ -127,9 +125,7 @@ def test_jobs_on_two_devices_are_watched_and_pruned_too(own_store: object) -> No
     two = ("trainer.devices=2", "trainer.accelerator=cpu")
     with Pool(1, devices) as pool:
         ended = run(
-            pool,
-            job("pruned", *two, is_pruned=True),
-            should_prune=lambda job, epoch, score: True,
+            pool, job("pruned", *two, is_pruned=True), should_prune=lambda job, epoch, score: True
         )
     assert ended[0][1].status == "pruned"
     run_ = find_run("last").mlflow_run
