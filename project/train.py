@@ -7,7 +7,6 @@ import torch
 
 from project.config.build import build_data
 from project.config.check import Config
-from project.config.names import data_name, name_of
 from project.core.console import say
 from project.core.signals import stoppable
 from project.data.module import DataModule
@@ -78,8 +77,8 @@ def _describe(config: Config, data: DataModule, model: Model, devices: Devices, 
     num_parameters = sum(each.numel() for each in model.parameters())
     sizes = ", ".join(f"{name} {len(getattr(data.split, name)):,}" for name in data.fingerprints)
     return (
-        f"{name_of(config.model)} with {num_parameters:,} parameters, "
-        f"{data_name(config.data)} ({sizes}), {devices}, "
+        f"{config.model_name} with {num_parameters:,} parameters, "
+        f"{config.data_name} ({sizes}), {devices}, "
         f"{choose_precision(config.trainer, model, devices)}, run {run.id}"
     )
 

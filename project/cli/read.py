@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from project.config.check import Config, check
+from project.config.check import Config, check, name_of
 from project.config.compose import compose
-from project.config.names import name_of
 from project.core.errors import UserError
 from project.core.types import RunId
 

@@ -17,9 +17,8 @@ from project.compare.file import (
     name_comparison,
     read_file,
 )
-from project.config.check import Config, check
+from project.config.check import Config, check, name_of
 from project.config.compose import CONF, compose, compose_seeds
-from project.config.names import name_of
 from project.config.schema import STRICT, validate
 from project.core.errors import UserError, nearest
 from project.core.types import Count, Seed

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from project.compare.analysis import Analysis, Trained
 from project.compare.plan import Plan, RunKey
 from project.config.build import build_data
-from project.config.names import name_of
+from project.config.check import name_of
 from project.core.errors import TrainingError, UserError, nearest
 from project.models.tasks import Task
 from project.tracking.find import RunInfo, children

@@ -1,7 +1,9 @@
 """The config of a run, checked key by key before anything is imported or built."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -16,6 +18,7 @@ RENAMED = {
     "project.data.images.images": "project.data.images.source.images",
     "project.data.table.table": "project.data.tables.source.table",
 }
+OWN_DATA = {"images": "root", "table": "file"}  # key of the user's folder or file, by source
 
 
 class TrainerSettings(BaseModel):
@@ -84,21 +87,41 @@ class Config(BaseModel):
     loss: LossSettings = LossSettings()
     trainer: TrainerSettings = TrainerSettings()
 
+    @property
+    def model_name(self) -> str:
+        """Short name of the model, such as ``cnn``."""
+        return name_of(self.model)
+
+    @property
+    def data_name(self) -> str:
+        """Short name of the data set: its source, or the user's own folder or file."""
+        source = name_of(self.data)
+        if source not in OWN_DATA:
+            return source
+        name = Path(self.data[OWN_DATA[source]]).resolve().stem
+        return re.sub(r"[^\w.-]+", "-", name).strip("-") or source
+
     def flatten(self) -> dict[str, Any]:
         """Every value by its dotted key."""
         return flatten(self.model_dump())
 
 
-def flatten(node: Node) -> dict[str, Any]:
+def name_of(node: Mapping[str, Any]) -> str:
+    """Short name of what a config node builds: ``project.models.cnn.CNN`` is ``cnn``."""
+    return str(node["_target_"]).rpartition(".")[2].lower()
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Every value of a config, checked or not, by its dotted key."""
-    return dict(_leaves(node))
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        is_node = isinstance(value, dict) and value
+        leaves |= flatten(value, f"{prefix}{key}.") if is_node else {f"{prefix}{key}": value}
+    return leaves
 
 
 def check(node: Node) -> Config:
-    """Checks every key, type and range, and fills in defaults.
-
-    Args:
-        node: A config as ``compose`` returns it, or as a run has logged it.
+    """Checks every key, type and range of a composed or logged config, and fills in defaults.
 
     Raises:
         UserError: Names the key, the value and what was expected.
@@ -110,23 +133,12 @@ def check(node: Node) -> Config:
                 raise UserError(f"{key}: {value}: expected a finite number")
     if (target := config.data.get("_target_")) in RENAMED:
         config.data["_target_"] = RENAMED[target]
-    config.data = check_arguments("data", config.data)
-    config.model = check_arguments("model", config.model)
+    config.penalty = {"_target_": "project.models.penalty.Penalty"} | config.penalty
+    for group in ("data", "model", "optimizer", "scheduler", "penalty"):
+        setattr(config, group, check_arguments(group, getattr(config, group)))
     for name, transform in config.augment.items():
         if "_target_" not in transform:  # a key of a transform that the chosen option doesn't have
             names = [other for other, node in config.augment.items() if "_target_" in node]
             raise UserError(f"augment.{name}: unknown transform: {nearest(name, names)}")
         config.augment[name] = check_arguments(f"augment.{name}", transform)
-    config.optimizer = check_arguments("optimizer", config.optimizer)
-    config.scheduler = check_arguments("scheduler", config.scheduler)
-    penalty = {"_target_": "project.models.penalty.Penalty"} | config.penalty
-    config.penalty = check_arguments("penalty", penalty)
     return config
-
-
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from project.config.build import build_data
 from project.config.check import Config
-from project.config.names import data_name
 from project.core.console import stdout
 from project.data.images.similar import MIN_SIZE, find_near, hash_images
 from project.data.module import DataModule
@@ -84,7 +83,7 @@ def describe_data(config: Config) -> DataReport:
         config: Config of a run.
     """
     data = build_data(config)
-    report = summarise_data(data, data_name(config.data))
+    report = summarise_data(data, config.data_name)
     folder = store_folder() / "data" / report.name
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):  # figures of the same data with other settings

@@ -9,7 +9,6 @@ from sklearn.metrics import confusion_matrix
 
 from project.config.build import build_model
 from project.config.check import Config
-from project.config.names import data_name
 from project.core.arrays import Array
 from project.core.types import Spec
 from project.data.images.similar import MAX_HASHED_PER_RUN
@@ -43,7 +42,7 @@ def report(
     load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(model, data, predictions, result))
-    summary = summarise_data(data, data_name(config.data), MAX_HASHED_PER_RUN)
+    summary = summarise_data(data, config.data_name, MAX_HASHED_PER_RUN)
     run.log_text(summary.to_json(), "data.json")
     # Exported on the CPU, because a pt2 model can't be moved to another device.
     predictor = Predictor(model.cpu().to(memory_format=torch.contiguous_format))

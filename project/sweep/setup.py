@@ -5,7 +5,6 @@ from typing import Any
 
 from project.config.build import build_data
 from project.config.check import Config
-from project.config.names import data_name, name_of
 from project.core.errors import UserError
 from project.data.module import DataModule
 from project.sweep.check import check_space
@@ -44,7 +43,7 @@ def open_search(plan: SweepPlan, devices: Devices) -> Search:
     url = plan.settings.storage or default_storage()
     storage = open_storage(url)
     open_store()
-    name = plan.settings.study or f"{data_name(config.data)}-{name_of(config.model)}"
+    name = plan.settings.study or f"{config.data_name}-{config.model_name}"
     study = Study(storage, url, name, plan, task.mode)
     with study.lock("setup"):
         _check_same_search(study, config, data, space)
@@ -86,8 +85,8 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
         return find_parent(str(parent_id))
     tags = {
         "sweep.study": study.name,
-        "model": name_of(config.model),
-        "data": data_name(config.data),
+        "model": config.model_name,
+        "data": config.data_name,
         "sweep.fingerprint": data.fingerprint,
     }
     parent = create_parent(study.name, tags)

@@ -18,7 +18,6 @@ from mlflow.exceptions import MlflowException
 
 from project.config.check import Config, check
 from project.config.compose import Node
-from project.config.names import data_name, name_of
 from project.core.arrays import Array
 from project.core.errors import Pruned, TrainingError, UserError, one_line
 from project.core.signals import Stopped, defer_stop_signals
@@ -64,7 +63,7 @@ class Run:
             tags: Further tags.
         """
         client, experiment_id = open_store()
-        model, source = name_of(config.model), data_name(config.data)
+        model, source = config.model_name, config.data_name
         all_tags = {
             "mlflow.runName": f"{model}-{source}",
             "model": model,
@@ -95,7 +94,7 @@ class Run:
         self.log_text(lineage.packages(), "requirements.txt")
         if diff := lineage.uncommitted():
             self.log_text(diff, "uncommitted.diff")
-        inputs = lineage.dataset_inputs(data, data_name(config.data))
+        inputs = lineage.dataset_inputs(data, config.data_name)
         self.client.log_inputs(self.id, datasets=inputs)
         self.log_text(json.dumps(lineage.describe_split(data)), "split.json")
 

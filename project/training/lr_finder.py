@@ -17,7 +17,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from project.config.build import build_data
 from project.config.check import Config
-from project.config.names import data_name, name_of
 from project.core.arrays import Array
 from project.core.errors import TrainingError
 from project.core.signals import stoppable
@@ -100,7 +99,7 @@ def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
         rates, losses = _train(config)
         smoothed = smooth(losses)
         suggested = suggest(rates, smoothed)
-        name = f"find-lr-{name_of(config.model)}-{data_name(config.data)}"
+        name = f"find-lr-{config.model_name}-{config.data_name}"
         # Without data, so that `last` never means this run.
         with Run.begin(config, None, {"mlflow.runName": name}) as run:
             run.log_params(config.flatten())
