@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,24 +27,14 @@ NOT_MEASURING = [ROOT / "project" / name for name in ("core", "compare", "figure
 
 @dataclass
 class Trained:
-    """One finished run of a comparison.
-
-    Attributes:
-        variant: Name of the variant.
-        seed: Seed of the run.
-        run: MLflow run.
-        config: Config of the run.
-        data: Data of the run; the test split is sealed.
-        metrics: Last value of each metric, by name.
-        tags: MLflow tags.
-    """
+    """One finished run of a comparison."""
 
     variant: str
     seed: int
     run: Run
     config: Config
-    data: DataModule
-    metrics: dict[str, float]
+    data: DataModule  # the test split is sealed
+    metrics: dict[str, float]  # last value of each metric
     tags: Mapping[str, str]
 
     @cached_property
@@ -89,15 +78,14 @@ class Analysis:
 
 
 def load_analysis(path: Path | None) -> Analysis:
-    """Loads ``ANALYSIS`` from a Python file, or an empty analysis if there is none.
-
-    The file may import its neighbours relatively: ``from .figures import ...``.
+    """``ANALYSIS`` of a Python file, which may import its neighbours; an empty one without a file.
 
     Raises:
         UserError: The file can't be imported, or has no ``ANALYSIS``.
     """
     if path is None:
         return Analysis()
+    # A package of its own, so that ``from .figures import ...`` works.
     package = ModuleType(f"_analysis_{hashlib.sha256(bytes(path.parent)).hexdigest()[:12]}")
     package.__path__ = [str(path.parent)]
     for name in list(sys.modules):  # so that a notebook sees changes of the file
@@ -118,10 +106,9 @@ def load_analysis(path: Path | None) -> Analysis:
 
 
 def hash_code(path: Path) -> str:
-    """SHA-256 of an analysis: its file, and its imports from its own folder and from lessons.
+    """SHA-256 of the code that measures: the file, and what it imports from its folder and lessons.
 
-    Modules of ``project`` are included if these files import them directly, except those that
-    can't affect a measurement.
+    Modules of ``project`` count if these files import them directly, except NOT_MEASURING.
     """
     digest, waiting, seen = hashlib.sha256(), [path], set[Path]()
     while waiting:

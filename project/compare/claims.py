@@ -15,69 +15,38 @@ Status = Literal["holds", "does not hold", "undecided"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim such as ``val/accuracy: cnn > mlp``, or ``closed_form/difference: line < 0.001``.
-
-    Attributes:
-        text: The claim as written.
-        metric: Name of the compared metric.
-        first: Variant on the left of the sign.
-        second: Variant or number on the right of the sign.
-        is_greater: Whether the sign is ``>``.
-    """
+    """A claim such as ``val/accuracy: cnn > mlp``, or ``closed_form/difference: line < 0.001``."""
 
     text: str
     metric: str
     first: str
-    second: str | float
+    second: str | float  # variant or number
     is_greater: bool
-
-    @property
-    def variants(self) -> list[str]:
-        """The variants that the claim compares, one or two."""
-        return [name for name in (self.first, self.second) if isinstance(name, str)]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of a claim.
-
-    Attributes:
-        claim: The judged claim.
-        status: ``holds`` or ``does not hold`` if the interval lies on one side of zero.
-        difference: First minus second with its 95 % interval; None without a common seed.
-        num_seeds: Number of seeds with a value on both sides.
-        reason: Why too few runs leave the claim undecided; empty if there are enough.
-    """
+    """The judgement of a claim; it is decided if the interval lies on one side of zero."""
 
     claim: Claim
     status: Status
-    difference: Estimate | None
-    num_seeds: int
-    reason: str = ""
+    difference: Estimate  # first minus second; NaN without a common seed
+    num_seeds: int  # seeds with a value on both sides
+    reason: str  # why too few runs leave the claim undecided; empty if there are enough
 
     def __str__(self) -> str:
-        details = []
-        if self.difference is not None:
+        details, low, high = [], self.difference.low, self.difference.high
+        if self.num_seeds:
             details.append(f"difference {self.difference.mean:+.4g}")
-            if not math.isnan(self.difference.low):
-                low, high = self.difference.low, self.difference.high
-                details.append(f"95 % interval {low:+.4g} to {high:+.4g}")
+        if not math.isnan(low):
+            details.append(f"95 % interval {low:+.4g} to {high:+.4g}")
         test = "paired" if isinstance(self.claim.second, str) else "one-sample"
         details.append(self.reason or f"{test} t-test over seeds, n = {self.num_seeds}")
         return f"{self.status}: {self.claim.text} ({', '.join(details)})"
 
 
 def parse_claim(text: str, variants: Sequence[str], metrics: Sequence[str]) -> Claim:
-    """Parses a claim.
-
-    Args:
-        text: ``metric: variant > variant``, or a number on the right; ``<`` works too.
-        variants: Names of the variants.
-        metrics: Names of the measured metrics.
-
-    Raises:
-        UserError: The form is wrong, or a name is unknown.
-    """
+    """Parses ``metric: variant > variant``, or a number on the right; ``<`` works too."""
     match = re.fullmatch(r"\s*([^:<>]+?)\s*:\s*([^<>]+?)\s*([<>])\s*([^<>]+?)\s*", text)
     if match is None:
         raise UserError(f"claims: {text}: expected a form such as 'val/accuracy: cnn > mlp'")
@@ -111,19 +80,19 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_seeds: in
     """
     first = values[claim.first]
     if isinstance(claim.second, str):
-        second: Mapping[int, float] = values[claim.second]
+        second = values[claim.second]
     else:
         second = dict.fromkeys(first, claim.second)
     common = sorted(first.keys() & second.keys())
-    if not common:
-        return Verdict(claim, "undecided", None, 0, "no run was measured")
-    difference = paired_difference([first[s] for s in common], [second[s] for s in common])
+    difference, reason = Estimate(math.nan, math.nan, math.nan), "no run was measured"
+    if common:
+        difference = paired_difference([first[s] for s in common], [second[s] for s in common])
+        reason = ""
+        if len(common) < num_seeds:
+            reason = f"{num_seeds - len(common)} of {num_seeds} seeds have no value"
+        elif len(common) < MIN_SEEDS:
+            reason = f"at least {MIN_SEEDS} seeds are needed to tell"
     status: Status = "undecided"
-    reason, count = "", len(common)
-    if count < num_seeds:
-        reason = f"{num_seeds - count} of {num_seeds} seeds have no value"
-    elif count < MIN_SEEDS:
-        reason = f"at least {MIN_SEEDS} seeds are needed to tell"
-    elif difference.excludes_zero:
+    if difference.excludes_zero and not reason:
         status = "holds" if (difference.mean > 0) == claim.is_greater else "does not hold"
-    return Verdict(claim, status, difference, count, reason)
+    return Verdict(claim, status, difference, len(common), reason)

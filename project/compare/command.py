@@ -1,13 +1,21 @@
 """The command ``compare``: trains variants over seeds, and judges claims about them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
 from rich.table import Table
 
 from project.compare.analysis import load_analysis
-from project.compare.comparison import Comparison, add_measures, judge_all, open_parent, open_test
+from project.compare.comparison import Comparison, report
 from project.compare.plan import Plan
-from project.compare.report import means, report, report_path
-from project.compare.variants import make_keys, train
+from project.compare.runs import add_measures, make_keys, open_test, train
 from project.core.console import stdout
+from project.core.errors import UserError
+from project.tracking.children import create_parent, opened
+from project.tracking.find import find_by_tags
+from project.tracking.run import Run
+from project.tracking.store import store_folder
 from project.workers.capacity import choose_workers
 from project.workers.pool import Pool
 
@@ -28,28 +36,42 @@ def compare(plan: Plan) -> Comparison:
     keys = make_keys(plan, analysis)
     settings = next(iter(plan.configs.values())).trainer
     num_workers, devices = choose_workers(plan.settings.workers, settings, 1, "compare")
-    with open_parent(plan.name) as parent:
+    with _open_parent(plan.name) as parent:
         with Pool(min(num_workers, len(keys)), devices) as pool:
             runs, failures = train(plan, keys, parent, pool, devices)
         for variant, of_variant in runs.items():
             if plan.file.opens_test(variant):
                 open_test(of_variant)
         add_measures(plan, analysis, runs)
-        values, verdicts = judge_all(plan, runs)
-        path = report_path(plan.name)
-        comparison = Comparison(plan, parent, runs, values, verdicts, failures, path)
+        comparison = Comparison(plan, parent, runs, failures)
         report(comparison, analysis)
     return comparison
 
 
+@contextmanager
+def _open_parent(name: str) -> Iterator[Run]:
+    """The MLflow run of a comparison, created on first use; it is RUNNING in the context."""
+    tags = {"compare.name": name}
+    lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "another process is running it: wait until it has finished"
+        raise UserError(f"lesson: {name}: {reason}") from None
+    with lock:
+        parent = find_by_tags(tags) or create_parent(name, tags)
+        with opened(parent):
+            yield parent
+
+
 def show(comparison: Comparison) -> None:
     """Prints the measured values, the verdicts and the path of the report."""
-    plan = comparison.plan
-    table = Table(title=plan.file.title, title_justify="left")
+    file = comparison.plan.file
+    table = Table(title=file.title, title_justify="left")
     table.add_column("variant")
-    for metric in plan.file.measure:
+    for metric in file.measure:
         table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
-    for variant, cells in means(comparison).items():
+    for variant, cells in comparison.means.items():
         table.add_row(variant, *("\n".join(cell).strip() for cell in cells))
     stdout().print(table)
     print()

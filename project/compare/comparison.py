@@ -1,62 +1,93 @@
-"""A comparison's record, and the steps after training: measuring, opening the test set, judging."""
+"""A finished comparison: verdicts, tables, figures, and an HTML page that needs no other file."""
 
+import base64
+import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import numpy as np
+from jinja2 import Template
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
-from project.compare.analysis import Analysis, Runs, Trained, hash_code
-from project.compare.claims import Verdict, judge
+from project.compare.analysis import Analysis, Drawn, Runs
+from project.compare.claims import MIN_SEEDS, Verdict, judge
 from project.compare.plan import Plan, RunKey
-from project.core.console import say
-from project.core.errors import UserError
-from project.evaluate import open_test_set
-from project.tracking.children import create_parent, opened
-from project.tracking.find import find_by_tags
+from project.core.statistics import estimate
+from project.figures import comparison as figures
+from project.tracking.lineage import command_line, commit
 from project.tracking.run import Run
 from project.tracking.store import store_folder
+
+PAGE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison.
-
-    Attributes:
-        plan: The plan that was run.
-        parent: MLflow run above the runs of the variants.
-        runs: Finished runs, by variant.
-        values: Finite values, by metric, variant and seed.
-        verdicts: One verdict per claim.
-        failures: Reasons of failed runs, by variant and seed.
-        report: HTML file of the report.
-    """
+    """A plan and its trained runs."""
 
     plan: Plan
-    parent: Run
-    runs: Runs
-    values: Mapping[str, Mapping[str, Mapping[int, float]]]
-    verdicts: tuple[Verdict, ...]
-    failures: Mapping[RunKey, str]
-    report: Path
+    parent: Run  # MLflow run above the runs of the variants
+    runs: Runs  # finished ones
+    failures: Mapping[RunKey, str]  # reasons of failed runs
+
+    @property
+    def report(self) -> Path:
+        """HTML file of the report."""
+        return store_folder() / "reports" / f"{self.plan.name}.html"
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, dict[int, float]]]:
+        """Finite values, by metric, variant and seed."""
+        return {
+            metric: {
+                variant: {
+                    each.seed: each.metrics[metric]
+                    for each in of_variant
+                    if math.isfinite(each.metrics.get(metric, math.nan))
+                }
+                for variant, of_variant in self.runs.items()
+            }
+            for metric in self.plan.file.measure
+        }
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """One verdict per claim."""
+        num_seeds = len(self.plan.seeds)
+        return [judge(each, self.values[each.metric], num_seeds) for each in self.plan.claims]
+
+    @property
+    def means(self) -> dict[str, list[tuple[str, str]]]:
+        """Mean over seeds and 95 % interval of each metric, by variant; empty if unknown."""
+        cells: dict[str, list[tuple[str, str]]] = {variant: [] for variant in self.plan.variants}
+        for by_variant in self.values.values():
+            for variant, by_seed in by_variant.items():
+                mean = estimate(list(by_seed.values())) if by_seed else None
+                interval = f"{mean.low:.4g} to {mean.high:.4g}" if mean and len(by_seed) > 1 else ""
+                cells[variant].append((f"{mean.mean:.4g}" if mean else "", interval))
+        return cells
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain JSON types."""
         return {
             "name": self.plan.name,
-            "variants": self.plan.variants,
+            "variants": list(self.plan.variants),
             "seeds": self.plan.seeds,
             "values": self.values,
             "verdicts": [
                 {
                     "claim": verdict.claim.text,
                     "status": verdict.status,
-                    "difference": verdict.difference and verdict.difference.mean,
-                    "low": verdict.difference and verdict.difference.low,
-                    "high": verdict.difference and verdict.difference.high,
+                    "difference": verdict.difference.mean,
+                    "low": verdict.difference.low,
+                    "high": verdict.difference.high,
                     "num_seeds": verdict.num_seeds,
                     "reason": verdict.reason,
                 }
@@ -68,81 +99,106 @@ class Comparison:
             ],
             "run_id": self.parent.id,
             "run_ids": {
-                variant: {trained.seed: trained.run.id for trained in runs}
-                for variant, runs in self.runs.items()
+                variant: {each.seed: each.run.id for each in of_variant}
+                for variant, of_variant in self.runs.items()
             },
             "report": str(self.report),
         }
 
 
-@contextmanager
-def open_parent(name: str) -> Iterator[Run]:
-    """The MLflow run of a comparison, created on first use; it is RUNNING in the context.
+def report(comparison: Comparison, analysis: Analysis) -> None:
+    """Logs tables, figures, verdicts and the page to the parent run, and writes the page."""
+    parent = comparison.parent
+    runs = {variant: each for variant, each in comparison.runs.items() if each}
+    drawn = [*_figures(comparison), *analysis.figures(runs)]
+    parent.log_figures((name, figure) for name, figure, _ in drawn)
+    table = _as_markdown(comparison)
+    page = Template(PAGE.read_text(), autoescape=True).render(
+        comparison=comparison,
+        min_seeds=MIN_SEEDS,
+        figures=[(caption, _encode(figure)) for _, figure, caption in drawn],
+        command=command_line(),
+        commit=commit()[:12],
+        fingerprints=sorted({t.data.fingerprint[:12] for each in runs.values() for t in each}),
+        replace=_replace,
+    )
+    parent.log_text(_as_csv(comparison), "runs.csv")
+    parent.log_text(table, "table.md")
+    parent.log_text(page, "report.html")
+    parent.log_text("".join(f"{verdict}\n" for verdict in comparison.verdicts), "verdicts.txt")
+    comparison.report.parent.mkdir(parents=True, exist_ok=True)
+    comparison.report.write_text(page)
+    verdicts = {f"verdict.{n}": str(each) for n, each in enumerate(comparison.verdicts, start=1)}
+    for tag in parent.mlflow_run.data.tags:
+        if tag.startswith("verdict.") and tag not in verdicts:  # of an earlier version of the file
+            parent.client.delete_tag(parent.id, tag)
+    parent.set_tags({"mlflow.note.content": table, **verdicts})
 
-    Raises:
-        UserError: Another process is running this comparison.
-    """
-    tags = {"compare.name": name}
-    lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"lesson: {name}: another process is running it: wait until it has finished"
-        ) from None
-    with lock:
-        parent = find_by_tags(tags) or create_parent(name, tags)
-        with opened(parent):
-            yield parent
 
-
-def add_measures(plan: Plan, analysis: Analysis, runs: Runs) -> None:
-    """Measures each run once, and again when the code of the analysis has changed."""
-    if plan.analysis is None or not analysis.measures:
-        return
-    code = hash_code(plan.analysis)
-    waiting = [
-        trained
-        for of_variant in runs.values()
+def _as_csv(comparison: Comparison) -> str:
+    """One line per run: variant, seed, the metrics and the run id."""
+    rows = [
+        {
+            "variant": trained.variant,
+            "seed": trained.seed,
+            **{metric: trained.metrics.get(metric) for metric in comparison.values},
+            "run_id": trained.run.id,
+        }
+        for of_variant in comparison.runs.values()
         for trained in of_variant
-        if trained.tags.get("compare.measured_by") != code
     ]
-    for position, trained in enumerate(waiting, 1):
-        # Start from NaN so that no stale value from an earlier measurement survives.
-        measured = dict.fromkeys(analysis.measures, math.nan) | dict(analysis.measure(trained))
-        trained.run.log_metrics(measured, step=0)
-        trained.run.set_tags({"compare.measured_by": code})
-        trained.metrics |= measured
-        say(f"{trained.variant}, seed {trained.seed}  measured  [{position}/{len(waiting)}]")
+    return str(DataFrame(rows).to_csv(index=False))
 
 
-def open_test(runs: Sequence[Trained]) -> None:
-    """Opens the test set of a variant once per split, for the run that is best on val."""
-    by_split: dict[str, list[Trained]] = {}
-    for trained in runs:
-        by_split.setdefault(trained.data.fingerprint, []).append(trained)
-    for of_split in by_split.values():
-        if any(name.startswith("test/") for each in of_split for name in each.metrics):
-            continue  # opened by an earlier command
-        task = of_split[0].model.task
-        sign = 1 if task.mode == "max" else -1
-        best = max(of_split, key=lambda each: sign * each.metrics[f"best/{task.score}"])
-        metrics = open_test_set(best.run.id).metrics
-        best.metrics |= {f"test/{name}": value for name, value in metrics.items()}
+def _as_markdown(comparison: Comparison) -> str:
+    """The verdicts and the table of means."""
+    file = comparison.plan.file
+    rows = [["variant", *file.measure], ["---"] * (1 + len(file.measure))]
+    for variant, cells in comparison.means.items():
+        rows.append([variant, *(" ".join(cell).strip() for cell in cells)])
+    verdicts = [f"- {verdict}" for verdict in comparison.verdicts]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"**{file.title}**: {file.question}", "", *verdicts, "", *table, ""])
 
 
-def judge_all(plan: Plan, runs: Runs) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """The finite values by metric, variant and seed, and a verdict on each claim."""
+def _figures(comparison: Comparison) -> Iterator[Drawn]:
+    """The figures of every comparison: measured values, and learning curves on val."""
     values = {
-        metric: {
-            variant: {
-                each.seed: each.metrics[metric]
-                for each in of_variant
-                if math.isfinite(each.metrics.get(metric, math.nan))
-            }
+        metric: {variant: list(by_seed.values()) for variant, by_seed in by_variant.items()}
+        for metric, by_variant in comparison.values.items()
+    }
+    yield (
+        "measures",
+        figures.measures(values),
+        "Measured values: one dot per seed, the mean and its 95 % confidence interval.",
+    )
+    runs = comparison.runs
+    scores = [each[0].model.task.score for each in runs.values() if each]
+    panels = {
+        f"val/{name}": {
+            variant: [
+                (np.arange(1, len(history) + 1), history)
+                for trained in of_variant
+                if len(history := trained.history(f"val/{name}")[1])
+            ]
             for variant, of_variant in runs.items()
         }
-        for metric in plan.file.measure
+        for name in dict.fromkeys(["loss", *scores])
     }
-    num_seeds = len(plan.seeds)
-    return values, tuple(judge(each, values[each.metric], num_seeds) for each in plan.claims)
+    yield (
+        "curves",
+        figures.curves(panels),
+        "Validation metrics by epoch: mean over seeds, with the range of the seeds as a band. A "
+        "curve ends where the first run of its variant stopped.",
+    )
+
+
+def _replace(pattern: str, replacement: str, text: str) -> Markup:
+    """Escapes a text, and replaces a pattern in it with HTML."""
+    return Markup(re.sub(pattern, replacement, str(escape(text))))
+
+
+def _encode(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode()

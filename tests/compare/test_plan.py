@@ -12,9 +12,8 @@ from conftest import command
 
 import project
 from project.compare.analysis import load_analysis
-from project.compare.file import LESSONS
-from project.compare.plan import Plan, read_plan
-from project.compare.variants import make_keys
+from project.compare.plan import LESSONS, Plan, read_plan
+from project.compare.runs import make_keys
 from project.core.errors import UserError
 from project.core.types import Spec
 from project.models.cnn import CNN
@@ -63,7 +62,7 @@ def test_later_overrides_replace_earlier_ones_and_the_grid_is_spanned(tmp_path: 
     grid = {"optimizer.lr": [0.01, 0.02], "data.batch_size": [32, 64]}
     path = write(tmp_path, variants={}, grid=grid, claims=[], seeds=[7, 9])
     plan = read(path, "trainer.max_epochs=5", "optimizer.lr=9", "compare.seeds=[4]")
-    assert plan.variants == [
+    assert list(plan.variants) == [
         f"lr={lr}, batch_size={size}" for lr in (0.01, 0.02) for size in (32, 64)
     ]
     assert plan.seeds == [4]

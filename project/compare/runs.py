@@ -1,14 +1,19 @@
-"""The runs of a comparison: identifies them, checks their models and trains those missing."""
+"""The runs of a comparison: checks their models, trains those missing, and measures them."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import product
 
-from project.compare.analysis import Analysis, Trained
+from project.compare.analysis import Analysis, Runs, Trained, hash_code
 from project.compare.plan import Plan, RunKey
 from project.config.build import build_data
 from project.config.check import name_of
+from project.core.console import say
 from project.core.errors import TrainingError, UserError, nearest
+from project.evaluate import open_test_set
 from project.models.tasks import Task
 from project.tracking.find import RunInfo, children
 from project.tracking.lineage import source_hash
@@ -33,23 +38,21 @@ def make_keys(plan: Plan, analysis: Analysis) -> dict[RunKey, str]:
             if variant not in metrics:
                 model = make_model(config, data)
                 if not analysis.supports(model):
-                    pair = f"{name_of(config.model)} on {name_of(config.data)}"
+                    pair = f"{config.model_name} on {name_of(config.data)}"
                     raise UserError(f"model: {pair}: this analysis needs {analysis.needs}")
                 metrics[variant] = _metrics(model.task, plan.file.opens_test(variant))
                 metrics[variant] |= set(analysis.measures)
         except UserError as error:
             raise UserError(f"variant {variant}: {error}") from None
-        whole = json.dumps(config.model_dump(), sort_keys=True)
-        parts = whole + data.fingerprint + source_hash()
+        parts = json.dumps(config.model_dump(), sort_keys=True) + data.fingerprint + source_hash()
         keys[variant, seed] = hashlib.sha256(parts.encode()).hexdigest()
     known = set().union(*metrics.values())
     for metric in plan.file.measure:
         if metric not in known:
             raise UserError(f"measure: {metric}: {nearest(metric, known)}")
-    for claim in plan.claims:
-        for variant in claim.variants:
-            if claim.metric not in metrics[variant]:
-                raise UserError(f"claims: {claim.text}: {variant} has no {claim.metric}")
+    for claim, (variant, names) in product(plan.claims, metrics.items()):
+        if variant in (claim.first, claim.second) and claim.metric not in names:
+            raise UserError(f"claims: {claim.text}: {variant} has no {claim.metric}")
     return keys
 
 
@@ -85,23 +88,32 @@ def train(
     """
 
     def find() -> dict[str, RunInfo]:
-        return {
-            run.tags["compare.key"]: run for run in children(parent) if "compare.key" in run.tags
-        }
+        infos = children(parent)
+        return {info.tags["compare.key"]: info for info in infos if "compare.key" in info.tags}
 
     close_abandoned(find())
-    jobs = [_job(plan, key, name, parent, devices) for key, name in keys.items()]
+    jobs = []
+    for (variant, seed), key in keys.items():
+        node = plan.configs[variant, seed].model_dump()
+        node["trainer"]["devices"] = devices.count
+        tags = {
+            PARENT: parent.id,
+            "mlflow.runName": f"{variant}, seed {seed}",
+            "compare.variant": variant,
+            "compare.seed": str(seed),
+            "compare.key": key,
+        }
+        jobs.append(Job(key, node, tags, log_model=False))
     size = f"{len(plan.variants)} variants, {len(plan.seeds)} seeds each"
     infos = train_all(pool, jobs, find, size)
     runs: dict[str, list[Trained]] = {variant: [] for variant in plan.variants}
     failures = {}
-    for (variant, seed), name in keys.items():
-        info = infos.get(name)
+    for (variant, seed), config in plan.configs.items():
+        info = infos.get(keys[variant, seed])
         if info is not None and info.status == "FINISHED":
-            config = plan.configs[variant, seed]
             data, metrics = build_data(config), dict(info.metrics)
-            each = Trained(variant, seed, Run(info.id), config, data, metrics, info.tags)
-            runs[variant].append(each)
+            trained = Trained(variant, seed, Run(info.id), config, data, metrics, info.tags)
+            runs[variant].append(trained)
         else:
             reason = info.tags.get("failure", info.status) if info else "it was not started"
             failures[variant, seed] = reason
@@ -110,15 +122,32 @@ def train(
     return runs, failures
 
 
-def _job(plan: Plan, key: RunKey, name: str, parent: Run, devices: Devices) -> Job:
-    variant, seed = key
-    config = plan.configs[key].model_dump()
-    config["trainer"]["devices"] = devices.count
-    tags = {
-        PARENT: parent.id,
-        "mlflow.runName": f"{variant}, seed {seed}",
-        "compare.variant": variant,
-        "compare.seed": str(seed),
-        "compare.key": name,
-    }
-    return Job(name, config, tags, log_model=False)
+def open_test(runs: Sequence[Trained]) -> None:
+    """Opens the test set of a variant once per split, for the run that is best on val."""
+    by_split = defaultdict(list)
+    for trained in runs:
+        by_split[trained.data.fingerprint].append(trained)
+    for of_split in by_split.values():
+        if any(name.startswith("test/") for each in of_split for name in each.metrics):
+            continue  # opened by an earlier command
+        task = of_split[0].model.task
+        sign = 1 if task.mode == "max" else -1
+        best = max(of_split, key=lambda each: sign * each.metrics[f"best/{task.score}"])
+        metrics = open_test_set(best.run.id).metrics
+        best.metrics |= {f"test/{name}": value for name, value in metrics.items()}
+
+
+def add_measures(plan: Plan, analysis: Analysis, runs: Runs) -> None:
+    """Measures each run once, and again when the code of the analysis has changed."""
+    if plan.analysis is None or not analysis.measures:
+        return
+    code = hash_code(plan.analysis)
+    every = [trained for of_variant in runs.values() for trained in of_variant]
+    waiting = [trained for trained in every if trained.tags.get("compare.measured_by") != code]
+    for position, trained in enumerate(waiting, 1):
+        # Start from NaN so that no stale value from an earlier measurement survives.
+        measured = dict.fromkeys(analysis.measures, math.nan) | dict(analysis.measure(trained))
+        trained.run.log_metrics(measured, step=0)
+        trained.run.set_tags({"compare.measured_by": code})
+        trained.metrics |= measured
+        say(f"{trained.variant}, seed {trained.seed}  measured  [{position}/{len(waiting)}]")
