@@ -85,9 +85,9 @@ def _describe(config: Config, data: DataModule, model: Model, devices: Devices, 
 
 def warn_of_data(data: DataModule) -> None:
     """Prints which samples were skipped, and how many are in two splits."""
-    if data.skipped:
-        name, reason = data.skipped[0]
-        others = f" and {len(data.skipped) - 1} more" if len(data.skipped) > 1 else ""
+    if skipped := data.about.skipped:
+        name, reason = skipped[0]
+        others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
         say(f"note: {name}{others} skipped: {reason}")
     for line in describe_duplicates(data.duplicates):
         say(f"note: {line}")

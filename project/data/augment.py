@@ -18,13 +18,9 @@ warnings.filterwarnings("ignore", message="HueSaturationValue: hue_shift and sat
 
 
 class Augment:
-    """Applies transforms in order, with a random state per sample.
+    """Applies transforms in order, with a random state per sample; ``seed`` is the run's.
 
     On its own, albumentations repeats the same draws in every loader worker and every epoch.
-
-    Args:
-        transforms: Image transforms of albumentations.
-        seed: Seed of the run.
     """
 
     def __init__(self, transforms: Sequence[albumentations.BasicTransform], seed: int) -> None:
@@ -38,8 +34,8 @@ class Augment:
             try:
                 changed = transform(image=image, force_apply=True)["image"]
             except Exception as error:  # albumentations, OpenCV and NumPy raise many types
-                reason = one_line(error)
-                raise UserError(f"augment: {name} can't transform these images: {reason}") from None
+                reason = f"can't transform these images: {one_line(error)}"
+                raise UserError(f"augment: {name} {reason}") from None
             if changed.shape != image.shape or changed.dtype != image.dtype:
                 raise UserError(
                     f"augment: {name} turns an image into {changed.dtype} of shape {changed.shape}:"
@@ -47,15 +43,9 @@ class Augment:
                 )
 
     def __call__(self, images: Array, epoch: int, indices: Indices) -> Array:
-        """Augments a batch.
+        """Augments a copy of a batch (B, H, W, C) uint8; ``indices`` (B,) are those in the source.
 
-        Args:
-            images: (B, H, W, C) uint8.
-            epoch: Epoch, from 0; a sample is augmented differently in each.
-            indices: (B,) indices of the samples in their source.
-
-        Returns:
-            (B, H, W, C) uint8, a new array.
+        A sample is augmented differently in each epoch.
         """
         augmented = np.empty_like(images)
         for position, index in enumerate(indices.tolist()):

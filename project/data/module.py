@@ -5,24 +5,22 @@ import hashlib
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from project.core.arrays import Indices
 from project.core.errors import UserError
-from project.core.types import Column, Count, NonNegativeInt
+from project.core.types import Count, NonNegativeInt
 from project.data.augment import Augment
 from project.data.images.similar import hash_small
-from project.data.ratios import SPLITS, Splits
-from project.data.samples import Batch, Samples, describe, measure, select_inputs
-from project.data.sampling import Batches
+from project.data.ratios import Splits
+from project.data.samples import Batch, Batches, Samples, describe, take
 from project.data.source import Source
 from project.data.splits import cut, drop_duplicates, find_duplicates, fingerprint, hash_samples
-from project.data.tables.columns import encode_rows, fit_columns
+from project.data.tables.columns import fit_columns
 
 
 class DataModule(pl.LightningDataModule):
@@ -60,53 +58,33 @@ class DataModule(pl.LightningDataModule):
         self.read = read
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.limit_train = limit_train
-        self.drop_duplicates = drop_duplicates
         self.balanced_sampling = balanced_sampling
-        self.splits = splits
         self.seed = seed
         self.test: Samples | None = None
-        self._load()
+        self._load(splits, limit_train, drop_duplicates)
         self._set_augment(augment)
 
-    def _load(self) -> None:
+    def _load(self, splits: Splits, limit_train: int | None, is_deduplicated: bool) -> None:
         source = self.read()
-        hashes = hash_samples(source)
-        self.split = cut(source, self.splits, self.limit_train)
-        if self.drop_duplicates:
-            self.split = drop_duplicates(hashes, self.split)
-        self.duplicates = find_duplicates(hashes, self.split)
+        self.hashes, self.image_hashes = hash_samples(source), hash_small(source.inputs)
+        split = cut(source, splits, limit_train)
+        if is_deduplicated:
+            split = drop_duplicates(self.hashes, split)
+        self.split = split
+        self.duplicates = find_duplicates(self.hashes, split)
         self.fingerprints = {
-            name: fingerprint(source, hashes, getattr(self.split, name)) for name in SPLITS
+            name: fingerprint(source, self.hashes, part) for name, part in vars(split).items()
         }
-        self.skipped = source.skipped
         # What a report needs of all samples, without the inputs of the test split.
         self.about = replace(source, inputs=source.inputs[:0], hashes=None)
-        self.hashes, self.image_hashes = hashes, hash_small(source.inputs)
-        self.columns: tuple[Column, ...] = ()
-        if source.columns:
-            rows = source.inputs[self.split.train]
-            self.columns, mean, std = fit_columns(source.columns, rows)
-        # Copies, so that no test sample is kept alive once the source goes out of scope.
-        self.train = self._take(source, "train", self.split.train)
-        self.val = self._take(source, "val", self.split.val)
-        if not self.columns:
-            mean, std = measure(self.train.inputs)
-        self.spec = describe(source, self.train, self.columns, mean, std)
+        columns = source.columns and fit_columns(source.columns, source.inputs[split.train])
+        self.train = take(source, columns, "train", split.train)
+        self.val = take(source, columns, "val", split.val)
+        self.spec = describe(source, self.train, columns)
         # Unaugmented training samples, as many as val has, to measure the generalisation gap.
-        order = np.random.default_rng(self.splits.seed).permutation(len(self.train))
-        subset = np.sort(order[: len(self.val)])
-        self.train_subset = self._take(source, "train", self.split.train[subset])
-
-    def _take(self, source: Source, name: str, indices: Indices) -> Samples:
-        inputs, targets = select_inputs(source.inputs, indices), source.targets[indices]
-        if isinstance(inputs, np.ndarray) and self.columns:
-            inputs = encode_rows(inputs, source.columns, self.columns)
-        # NaN is a missing value in columns, and a mistake elsewhere.
-        for values in (targets, *([] if self.columns else [inputs])):
-            if values.dtype.kind == "f" and not np.isfinite(values[:]).all():
-                raise UserError(f"data: a sample of {name} is not finite: expected numbers")
-        return Samples(inputs, targets, indices)
+        order = np.random.default_rng(splits.seed).permutation(len(self.train))
+        subset = split.train[np.sort(order[: len(self.val)])]
+        self.train_subset = take(source, columns, "train", subset)
 
     def _set_augment(self, augment: Augment | None) -> None:
         if self.balanced_sampling and not self.spec.classes:
@@ -116,24 +94,13 @@ class DataModule(pl.LightningDataModule):
                 raise UserError("augment: this is a table, not images: expected augment=none")
             augment.check(self.train.inputs[0])
         self.augment = augment
-        self.train = Samples(self.train.inputs, self.train.targets, self.train.indices, augment)
+        self.train = replace(self.train, augment=augment)
 
-    def with_settings(
-        self,
-        *,
-        batch_size: int,
-        num_workers: int | Literal["auto"],
-        balanced_sampling: bool,
-        augment: Augment | None,
-        seed: int,
-    ) -> "DataModule":
+    def with_settings(self, augment: Augment | None, **settings: Any) -> "DataModule":
         """A copy that shares the samples, with other settings of how they are loaded."""
         other = copy.copy(self)
         other.trainer = None
-        other.batch_size = batch_size
-        other.num_workers = num_workers
-        other.balanced_sampling = balanced_sampling
-        other.seed = seed
+        vars(other).update(settings)
         other._set_augment(augment)
         return other
 
@@ -154,7 +121,7 @@ class DataModule(pl.LightningDataModule):
 
     def open_test(self) -> Samples:
         """Opens the sealed test split; only ``evaluate`` may call it, and records that it did."""
-        self.test = self._take(self.read(), "test", self.split.test)
+        self.test = take(self.read(), self.spec.columns, "test", self.split.test)
         return self.test
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -172,12 +139,15 @@ class DataModule(pl.LightningDataModule):
         return self._loader(self.test)
 
     def _loader(self, samples: Samples, seed: int | None = None) -> DataLoader[Batch]:
-        rank, num_ranks = 0, 1
-        if self.trainer is not None:
-            rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
-        is_balanced = self.balanced_sampling and seed is not None
-        classes = samples.targets if is_balanced else None
-        num_workers = self._choose_num_workers(samples)
+        trainer = self.trainer
+        rank, num_ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        classes = samples.targets if self.balanced_sampling and seed is not None else None
+        num_workers = 0  # slicing an array in memory takes microseconds
+        if samples.augment is not None:
+            is_small = samples.inputs.nbytes < 10_000_000  # so does augmenting a few small images
+            # The threads of torch are this process's share of the cores.
+            automatic = 0 if is_small else min(8, torch.get_num_threads() - 1)
+            num_workers = automatic if self.num_workers == "auto" else self.num_workers
         return DataLoader(
             samples,
             sampler=Batches(len(samples), self.batch_size, seed, rank, num_ranks, classes),
@@ -187,15 +157,6 @@ class DataModule(pl.LightningDataModule):
             worker_init_fn=_reset_signals,
             pin_memory=torch.cuda.is_available(),
         )
-
-    def _choose_num_workers(self, samples: Samples) -> int:
-        if samples.augment is None:  # slicing an array in memory takes microseconds
-            return 0
-        if self.num_workers != "auto":
-            return self.num_workers
-        if samples.inputs.nbytes < 10_000_000:  # so does augmenting a few small images
-            return 0
-        return min(8, torch.get_num_threads() - 1)  # this process's share of the cores
 
 
 def _reset_signals(worker_id: int) -> None:

@@ -31,7 +31,6 @@ class Splits(BaseModel):
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
-        total = self.train + self.val + self.test
-        if abs(total - 1) > 1e-6:
+        if abs((total := self.train + self.val + self.test) - 1) > 1e-6:
             raise ValueError(f"expected train, val and test to sum to 1, they sum to {total:g}")
         return self

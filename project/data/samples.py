@@ -1,39 +1,34 @@
-"""The samples of one split in memory, and their description for a model."""
+"""The samples of one split, their batches, and their description for a model."""
 
-from dataclasses import replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from project.core.arrays import Array, Indices
+from project.core.errors import UserError
 from project.core.types import Column, Spec
 from project.data.augment import Augment
-from project.data.sampling import Key
 from project.data.source import Rows, Source
+from project.data.tables.columns import encode_rows, to_features
 
 Batch = tuple[Tensor, Tensor]
+Key = tuple[int, Indices]  # epoch, positions in the split
 IN_MEMORY = 2**28  # bytes up to which the images of a split are read into memory
 
 
+@dataclass(eq=False)
 class Samples(Dataset[Batch]):
-    """One split; an item is a whole batch.
+    """One split; an item is a whole batch."""
 
-    Args:
-        inputs: (N, H, W, C) uint8 or (N, F) float32; a large split stays in its file.
-        targets: (N,) int64 or float32.
-        indices: (N,) positions of these samples in the source.
-        augment: Transforms of the inputs; None leaves them unchanged.
-    """
-
-    def __init__(
-        self, inputs: Array | Rows, targets: Array, indices: Indices, augment: Augment | None = None
-    ) -> None:
-        self.inputs = inputs
-        self.targets = targets
-        self.indices = indices
-        self.augment = augment
+    inputs: Array | Rows  # (N, H, W, C) uint8 or (N, F) float32; a large split stays in its file
+    targets: Array  # (N,) int64 or float32
+    indices: Indices  # (N,) positions of these samples in the source
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -46,18 +41,79 @@ class Samples(Dataset[Batch]):
         return torch.from_numpy(inputs), torch.from_numpy(self.targets[positions])
 
 
-def select_inputs(inputs: Array | Rows, indices: Indices) -> Array | Rows:
-    """A copy of some inputs; rows of a file that are too large for memory stay there."""
-    if not isinstance(inputs, Rows):
-        return inputs[indices]
-    rows = inputs.select(indices)
-    return rows[:] if rows.nbytes <= IN_MEMORY else rows
+@dataclass(eq=False)
+class Batches(Sampler[Key]):
+    """Yields whole batches as a function of (seed, epoch), for ``DataLoader(batch_size=None)``.
+
+    Every rank draws the same global batches and takes every ``num_ranks``-th sample of each, so
+    that two processes together see what one process sees. Training drops the incomplete batch at
+    the end of an epoch; the order changes from epoch to epoch, so no sample is dropped for good.
+    """
+
+    num_samples: int
+    batch_size: int  # over all ranks
+    seed: int | None = None  # of the shuffled order; None keeps the order and the last batch
+    rank: int = 0
+    num_ranks: int = 1
+    classes: Array | None = None  # (num_samples,), to draw each equally often, with replacement
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.batch_size = min(self.batch_size, self.num_samples)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch, from 0; Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.seed is not None:
+            return self.num_samples // self.batch_size
+        return math.ceil(len(self._in_order()) / self._rank_size())
+
+    def __iter__(self) -> Iterator[Key]:
+        if self.seed is None:
+            mine, size = self._in_order(), self._rank_size()
+            for start in range(0, len(mine), size):
+                yield self.epoch, mine[start : start + size]
+            return
+        random = np.random.default_rng((self.seed, self.epoch))
+        if self.classes is None:
+            order = random.permutation(self.num_samples)
+        else:
+            counts = np.bincount(self.classes)
+            probabilities = 1 / (counts[self.classes] * np.count_nonzero(counts))
+            order = random.choice(self.num_samples, self.num_samples, p=probabilities)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self.epoch, order[start : start + self.batch_size][self.rank :: self.num_ranks]
+
+    def _in_order(self) -> Indices:
+        return np.arange(self.rank, self.num_samples, self.num_ranks)
+
+    def _rank_size(self) -> int:
+        return max(1, self.batch_size // self.num_ranks)
 
 
-def describe(
-    source: Source, train: Samples, columns: tuple[Column, ...], mean: Array, std: Array
-) -> Spec:
+def take(source: Source, columns: tuple[Column, ...], name: str, indices: Indices) -> Samples:
+    """Copies the samples of a split, so that no other sample of the source is kept alive.
+
+    Inputs that are too large for memory stay in their file. ``columns`` are the fitted ones.
+    """
+    inputs, targets = source.inputs, source.targets[indices]
+    inputs = inputs.select(indices) if isinstance(inputs, Rows) else inputs[indices]
+    if isinstance(inputs, Rows) and inputs.nbytes <= IN_MEMORY:
+        inputs = inputs[:]
+    if columns:
+        inputs = encode_rows(inputs[:], source.columns, columns)
+    # NaN is a missing value in columns, and a mistake elsewhere.
+    for values in (targets, *([] if columns else [inputs])):
+        if values.dtype.kind == "f" and not np.isfinite(values[:]).all():
+            raise UserError(f"data: a sample of {name} is not finite: expected numbers")
+    return Samples(inputs, targets, indices)
+
+
+def describe(source: Source, train: Samples, columns: tuple[Column, ...]) -> Spec:
     """What a model is built from: shapes, classes and the statistics of the training split."""
+    mean, std = measure(to_features(train.inputs[:], columns) if columns else train.inputs)
     spec = Spec(
         task=source.task,
         shape=train.inputs.shape[1:],

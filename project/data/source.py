@@ -12,25 +12,15 @@ from project.core.types import Column, TaskName
 
 
 class Rows:
-    """Rows of an array in a file, read on access.
-
-    Args:
-        file: Path of a file in NumPy's format.
-        indices: (N,) indices of the rows.
-    """
+    """Rows ``indices`` (N,) of the array in a NumPy file, read on access."""
 
     def __init__(self, file: Path, indices: Indices) -> None:
         self.file = file
         self.indices = indices
         self._array: Array = np.load(file, mmap_mode="r")
         self.shape = (len(indices), *self._array.shape[1:])
-        self.dtype = self._array.dtype
-        self.ndim = self._array.ndim
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes that the rows would take in memory."""
-        return int(math.prod(self.shape) * self.dtype.itemsize)
+        self.dtype, self.ndim = self._array.dtype, self._array.ndim
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,36 +40,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Source:
-    """A whole data set.
+    """A whole data set; official val samples, then official test samples, are at its end."""
 
-    Attributes:
-        inputs: (N, H, W, C) uint8 images, or (N, F) float32 table rows.
-        targets: (N,) int64 class indices, or (N,) float32 values.
-        classes: Class names; empty for regression.
-        num_test: Number of samples at the end that are the official test set, or 0.
-        num_val: Number of samples before those that are the official val set, or 0.
-        columns: Table columns, not fitted yet; empty if the inputs are features already.
-        groups: (N,) group indices, each group stays in one split; None without groups.
-        times: (N,) sortable values, train is earlier than val and val than test; None to draw
-            the splits.
-        hashes: (N,) hashes of the inputs, if they are known; see ``hash_samples``.
-        names: Sample names, such as file paths; empty if there are none.
-        sizes: (N, 2) height and width of the images before they were resized; None for others.
-        skipped: Name of each skipped file or row, and the reason.
-    """
-
-    inputs: Array | Rows
-    targets: Array
-    classes: tuple[str, ...] = ()
-    num_test: int = 0
-    num_val: int = 0
-    columns: tuple[Column, ...] = ()
-    groups: Indices | None = None
-    times: Array | None = None
-    hashes: Array | None = None
-    names: tuple[str, ...] = ()
-    sizes: Array | None = None
-    skipped: tuple[tuple[str, str], ...] = ()
+    inputs: Array | Rows  # (N, H, W, C) uint8 images, or (N, F) float32 table rows
+    targets: Array  # (N,) int64 class indices, or (N,) float32 values
+    classes: tuple[str, ...] = ()  # class names; empty for regression
+    num_test: int = 0  # number of official test samples
+    num_val: int = 0  # number of official val samples
+    columns: tuple[Column, ...] = ()  # not fitted yet; empty if the inputs are features already
+    groups: Indices | None = None  # (N,) group indices, each group stays in one split
+    times: Array | None = None  # (N,) sortable values, train is earlier than val and val than test
+    hashes: Array | None = None  # (N,) hashes of the inputs, if they are known
+    names: tuple[str, ...] = ()  # sample names, such as file paths; empty if there are none
+    sizes: Array | None = None  # (N, 2) height and width of the images before they were resized
+    skipped: tuple[tuple[str, str], ...] = ()  # name of each skipped file or row, and the reason
 
     @property
     def task(self) -> TaskName:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -12,18 +13,12 @@ from project.core.errors import UserError
 from project.data.ratios import SPLITS, Splits
 from project.data.source import Source
 
-PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
+Pair = tuple[Indices, Indices]
 
 
 @dataclass(frozen=True)
 class Split:
-    """The samples of each split, as sorted indices into the source.
-
-    Attributes:
-        train: Samples to train on.
-        val: Samples to select epochs and settings by.
-        test: Samples of the sealed test set.
-    """
+    """The samples of each split, as sorted indices into the source."""
 
     train: Indices
     val: Indices
@@ -31,30 +26,26 @@ class Split:
 
 
 def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split:
-    """Draws the splits; stratified where the targets are classes.
+    """Draws the splits that are not official; stratified where the targets are classes.
 
     A group stays in one split. If samples have times, train is the earliest part and test the
     latest, and samples of the same time stay in one split. Raises UserError if a class or the whole
     is too small for three splits. ``limit_train`` is the number of training samples to keep.
     """
-    num_samples = len(source.targets)
-    num_official = source.num_test + source.num_val
-    bounds = [num_samples - num_official, num_samples - source.num_test]
-    train, val, test = np.split(np.arange(num_samples), bounds)
-    if not num_official:
+    first_val = len(source.targets) - source.num_test - source.num_val
+    bounds = [first_val, first_val + source.num_val]
+    train, val, test = np.split(np.arange(len(source.targets)), bounds)
+    if not source.num_val and not source.num_test:
         _check_counts(source)
     if not source.num_test:
-        share = splits.test if not source.num_val else splits.test / (splits.train + splits.test)
+        share = splits.test / (splits.train + splits.test) if source.num_val else splits.test
         train, test = _divide(source, train, share, splits.seed, "data.splits.test")
+        _check_classes(source, test, "test")
     if not source.num_val:
         share = splits.val / (splits.train + splits.val)
         train, val = _divide(source, train, share, splits.seed, "data.splits.val")
+        _check_classes(source, val, "val")
     _check_classes(source, train, "train")
-    if source.times is None:
-        if not source.num_val:
-            _check_classes(source, val, "val")
-        if not source.num_test:
-            _check_classes(source, test, "test")
     if limit_train is not None and limit_train < len(train):
         share = 1 - limit_train / len(train)
         ungrouped = replace(source, groups=None, times=None)  # any samples of train will do
@@ -67,20 +58,30 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     return split
 
 
-def _divide(
-    source: Source, indices: Indices, share: float, seed: int, key: str
-) -> tuple[Indices, Indices]:
+def _divide(source: Source, indices: Indices, share: float, seed: int, key: str) -> Pair:
     """Divides indices in two; ``share`` is that of the second part."""
     size = round(share * len(indices))
     if not 0 < size < len(indices):
         raise UserError(f"{key}: {len(indices)} samples can't be divided in two: expected more")
     if source.times is not None:
-        return _divide_by_time(source.times, indices, size, key)
+        order = indices[np.argsort(source.times[indices], kind="stable")]
+        times = source.times[order]
+        # All samples of the time at which the second part begins belong to it.
+        begin = int(np.searchsorted(times, times[-size]))
+        if begin == 0:
+            reason = "too many samples have the same time: expected more times"
+            raise UserError(f"{key}: data.time_column: {reason}")
+        return order[:begin], order[begin:]
     classes = source.targets[indices] if source.classes else None
     if source.groups is not None:
-        return _divide_by_group(source.groups[indices], classes, indices, share, seed, key)
+        groups = source.groups[indices]
+        if len(np.unique(groups)) < 2:
+            reason = "one group can't be divided: expected more groups"
+            raise UserError(f"{key}: data.group_by: {reason}")
+        first, second = _divide_groups(groups, classes, share, seed)
+        return indices[first], indices[second]
     if classes is not None:
-        counts = np.bincount(classes.astype(np.int64), minlength=len(source.classes))
+        counts = np.bincount(classes, minlength=len(source.classes))
         if (smallest := counts.min()) < 2 or min(size, len(indices) - size) < len(counts):
             raise UserError(
                 f"{key}: class '{source.classes[counts.argmin()]}' has {smallest} samples of "
@@ -88,38 +89,22 @@ def _divide(
                 "expected at least one per split"
             )
     first, second = train_test_split(indices, test_size=size, random_state=seed, stratify=classes)
-    return np.asarray(first), np.asarray(second)
+    return first, second
 
 
-def _divide_by_time(times: Array, indices: Indices, size: int, key: str) -> tuple[Indices, Indices]:
-    order = indices[np.argsort(times[indices], kind="stable")]
-    sorted_times = times[order]
-    # All samples of the time at which the second part begins belong to it.
-    begin = int(np.searchsorted(sorted_times, sorted_times[len(order) - size]))
-    if begin == 0:
-        raise UserError(
-            f"{key}: data.time_column: too many samples have the same time: expected more times"
-        )
-    return order[:begin], order[begin:]
-
-
-def _divide_by_group(
-    groups: Array, classes: Array | None, indices: Indices, share: float, seed: int, key: str
-) -> tuple[Indices, Indices]:
+def _divide_groups(groups: Array, classes: Array | None, share: float, seed: int) -> Pair:
     """Divides whole groups; of 200 draws, the one whose class counts are nearest to the share."""
-    if len(np.unique(groups)) < 2:
-        raise UserError(f"{key}: data.group_by: one group can't be divided: expected more groups")
-    labels = np.zeros(len(indices), dtype=np.int64) if classes is None else classes
+    labels = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
     totals = np.bincount(labels)
     present = totals > 0
 
-    def imbalance(second: Indices) -> float:
-        counts = np.bincount(labels[second], minlength=len(totals))
+    def imbalance(draw: Pair) -> float:
+        counts = np.bincount(labels[draw[1]], minlength=len(totals))
         return float(np.abs(counts[present] / totals[present] - share).max())
 
     draws = GroupShuffleSplit(n_splits=200, test_size=share, random_state=seed)
-    first, second = min(draws.split(indices, groups=groups), key=lambda draw: imbalance(draw[1]))
-    return indices[first], indices[second]
+    best: Pair = min(draws.split(labels, groups=groups), key=imbalance)
+    return best
 
 
 def _check_counts(source: Source) -> None:
@@ -135,8 +120,9 @@ def _check_counts(source: Source) -> None:
 
 
 def _check_classes(source: Source, part: Indices, name: str, key: str = "") -> None:
-    missing = set(range(len(source.classes))) - set(source.targets[part].tolist())
-    if not missing:
+    missing = np.setdiff1d(np.arange(len(source.classes)), source.targets[part])
+    # Val and test may be too early or too late for a class.
+    if not len(missing) or (source.times is not None and name != "train"):
         return
     cause, expected = f"data.splits.{name}", "expected more samples of it, or other splits"
     if source.times is not None:
@@ -145,22 +131,21 @@ def _check_classes(source: Source, part: Indices, name: str, key: str = "") -> N
         cause, expected = "data.group_by", "expected samples of it in more groups"
     elif source.num_val or source.num_test:
         cause, expected = "data", f"expected samples of every class in {name}"
-    name_of_class = source.classes[min(missing)]
-    raise UserError(f"{key or cause}: class '{name_of_class}' is missing from {name}: {expected}")
+    first = source.classes[missing[0]]
+    raise UserError(f"{key or cause}: class '{first}' is missing from {name}: {expected}")
 
 
 def _check_groups(source: Source, split: Split) -> None:
     """Checks that no group is in two splits, as it may be with official ones."""
     if source.groups is None:
         return
-    for a, b in PAIRS:
-        first, second = getattr(split, a), getattr(split, b)
+    for (a, first), (b, second) in combinations(vars(split).items(), 2):
         torn = first[np.isin(source.groups[first], source.groups[second])]
         if len(torn):
             sample = f"'{source.names[torn[0]]}'" if source.names else f"sample {torn[0] + 1}"
             raise UserError(
-                f"data.group_by: {sample} is in {a}, others of its group are in {b}: expected each "
-                "group in one split"
+                f"data.group_by: {sample} is in {a}, others of its group are in {b}: "
+                "expected each group in one split"
             )
 
 
@@ -187,8 +172,8 @@ def fingerprint(source: Source, hashes: Array, indices: Indices) -> str:
 def find_duplicates(hashes: Array, split: Split) -> dict[str, int]:
     """Counts samples of one split whose input is also in another, by ``train_val`` and so on."""
     return {
-        f"{a}_{b}": int(np.isin(hashes[getattr(split, a)], hashes[getattr(split, b)]).sum())
-        for a, b in PAIRS
+        f"{a}_{b}": int(np.isin(hashes[first], hashes[second]).sum())
+        for (a, first), (b, second) in combinations(vars(split).items(), 2)
     }
 
 

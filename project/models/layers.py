@@ -14,7 +14,7 @@ class Dropout(nn.Dropout):
     """Dropout whose mask does not depend on how many processes share a batch.
 
     Every rank draws the mask of the global batch and uses the rows of its own samples, which are
-    r, r + ranks, ... on rank r (see ``project.data.sampling``).
+    r, r + ranks, ... on rank r (see ``project.data.samples``).
     """
 
     def forward(self, input: Tensor) -> Tensor:

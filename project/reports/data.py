@@ -116,7 +116,7 @@ def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED
         sizes = dict(zip(("height", "width"), quantiles.T.tolist(), strict=True))
     described = [
         (column.name, *describe_values(column, data.train.inputs[:, position]))
-        for position, column in enumerate(data.columns)
+        for position, column in enumerate(spec.columns)
     ]
     moments = zip(spec.mean, spec.std, strict=True) if spec.is_image else ()
     return DataReport(

@@ -17,7 +17,7 @@ from project.core.arrays import Array
 from project.core.console import stdout
 from project.core.errors import UserError
 from project.core.types import Count, ModelId
-from project.data.images.cache import map_in_threads, show_progress
+from project.data.images.cache import map_in_threads
 from project.data.images.decode import SUFFIXES, Unreadable, decode_file
 from project.data.images.listing import find_images, relative_name
 from project.data.tables.read import read_table
@@ -116,8 +116,8 @@ def _predict_images(model: SavedModel, input: str, top_k: int | None) -> pd.Data
             return error
 
     def readable() -> Iterator[Array]:
-        images = map_in_threads(read, files, max(8, min(1024, MEMORY // int(np.prod(shape)))))
-        for image in show_progress(images, len(files), "predicting"):
+        max_ahead = max(8, min(1024, MEMORY // int(np.prod(shape))))
+        for image in map_in_threads(read, files, "predicting", max_ahead):
             notes.append(str(image) if isinstance(image, Unreadable) else "")
             if not isinstance(image, Unreadable):
                 yield image

@@ -5,10 +5,10 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,35 +31,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """The decoded images of some files.
-
-    Attributes:
-        rows: (M, H, W, C) uint8, the readable images.
-        readable: (M,) positions of their files.
-        hashes: (M,) hashes of their pixels.
-        sizes: (M, 2) height and width in the file.
-        unreadable: Reason by position of each unreadable file.
-    """
-
-    rows: Rows
-    readable: Indices
-    hashes: Array
-    sizes: Indices
-    unreadable: dict[int, str]
-
-
-def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
-    """Decodes files, or opens what an earlier run has decoded.
+def decode_all(
+    files: Sequence[Path], shape: tuple[int, int, int]
+) -> tuple[Rows, Array, Indices, dict[int, str]]:
+    """Decodes files to images of ``shape`` (H, W, C), or opens what an earlier run has decoded.
 
     The cache is keyed by the contents of the files: a changed, added or renamed file makes a new
     entry, a moved or copied folder doesn't. Only one process decodes at a time, and one that is
     killed leaves nothing that could be mistaken for a complete entry.
 
-    Args:
-        files: Paths in the order of the result.
-        shape: Shape (H, W, C) of every decoded image.
+    Returns:
+        The M readable images, whose ``indices`` are the positions of their files; (M,) hashes of
+        their pixels; (M, 2) heights and widths in the files; reason by position of each
+        unreadable file.
 
     Raises:
         UserError: The cache can't be written, for example because the disk is full.
@@ -73,19 +57,12 @@ def decode_all(files: Sequence[Path], shape: tuple[int, int, int]) -> Decoded:
             if entry is None:
                 entry = _build(files, shape, pixels, index)
     except OSError as error:
-        raise UserError(
-            f"data.root: {error.filename or FOLDER}: {error.strerror or error}: expected to write "
-            f"to {FOLDER}"
-        ) from None
+        place, reason = error.filename or FOLDER, error.strerror or error
+        raise UserError(f"data.root: {place}: {reason}: expected to write to {FOLDER}") from None
     unreadable = {int(position): reason for position, reason in entry["unreadable"].items()}
-    readable = np.array([i for i in range(len(files)) if i not in unreadable], dtype=np.int64)
-    return Decoded(
-        rows=Rows(pixels, readable),
-        readable=readable,
-        hashes=np.array(entry["hashes"])[readable],
-        sizes=np.array(entry["sizes"], dtype=np.int64).reshape(-1, 2)[readable],
-        unreadable=unreadable,
-    )
+    readable = np.setdiff1d(np.arange(len(files)), list(unreadable))
+    hashes, sizes = np.array(entry["hashes"]), np.array(entry["sizes"], dtype=np.int64)
+    return Rows(pixels, readable), hashes[readable], sizes[readable], unreadable
 
 
 def _content_key(files: Sequence[Path], settings: str) -> str:
@@ -101,7 +78,7 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
     if known.exists():
         return known.read_text()
     content = hashlib.sha256(settings.encode())
-    for part in show_progress(map_in_threads(_hash_file, files), len(files), "hashing files"):
+    for part in map_in_threads(_hash_file, files, "hashing files"):
         content.update(part)
     key = content.hexdigest()[:32]
     _write(known, key)
@@ -140,10 +117,8 @@ def _build(
         array[position] = image
         return hash_input(image), original, ""
 
-    decoded = map_in_threads(put, range(len(files)))
-    hashes, sizes, reasons = zip(
-        *show_progress(decoded, len(files), "decoding images"), strict=True
-    )
+    decoded = map_in_threads(put, range(len(files)), "decoding images")
+    hashes, sizes, reasons = zip(*decoded, strict=True)
     array.flush()
     os.replace(partial, pixels)
     unreadable = {position: reason for position, reason in enumerate(reasons) if reason}
@@ -153,36 +128,24 @@ def _build(
 
 
 def map_in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], max_ahead: int = 1024
+    function: Callable[[Item], Result], items: Sequence[Item], title: str, max_ahead: int = 1024
 ) -> Iterator[Result]:
-    """Maps a function in threads and yields the results in order.
+    """Maps a function in threads and yields the results in order; many show a progress bar.
 
-    Pillow and OpenCV release the interpreter lock while they decode. joblib's generator is as fast
-    but doesn't wait for its consumer: decoded images would pile up before a slow network.
-
-    Args:
-        function: Function to call in threads.
-        items: Arguments, one per call.
-        max_ahead: Maximum number of results that wait for the consumer.
+    At most ``max_ahead`` results wait for the consumer. Pillow and OpenCV release the interpreter
+    lock while they decode. joblib's generator is as fast but doesn't wait for its consumer: decoded
+    images would pile up before a slow network.
     """
     threads = ThreadPoolExecutor(cpu_count())
-    waiting: deque[Future[Result]] = deque()
+    futures = (threads.submit(function, item) for item in items)
+    hidden = not sys.stderr.isatty() or len(items) < 256
     try:
-        for item in items:
-            waiting.append(threads.submit(function, item))
-            if len(waiting) >= max_ahead:
-                yield waiting.popleft().result()
-        while waiting:
+        waiting = deque(islice(futures, max_ahead))
+        for _ in tqdm(items, title, leave=False, unit="file", disable=hidden):
             yield waiting.popleft().result()
+            waiting.extend(islice(futures, 1))
     finally:
         threads.shutdown(cancel_futures=True)
-
-
-def show_progress(results: Iterator[Result], total: int, title: str) -> Iterator[Result]:
-    """Shows a progress bar on a terminal if there are many files."""
-    hidden = not sys.stderr.isatty() or total < 256
-    bar: Any = tqdm(results, title, total, leave=False, unit="file", disable=hidden)
-    yield from bar
 
 
 def _write(file: Path, text: str) -> None:

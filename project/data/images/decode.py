@@ -12,7 +12,6 @@ from project.core.arrays import Array
 from project.core.errors import one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # 256 MiB in RGB; a larger image may be a decompression bomb
 TOO_LARGE = f"expected at most {MAX_PIXELS / 1e6:.0f} million"
 VERSION = 1  # part of the cache's key; raise it when the same file gives other pixels
@@ -42,15 +41,10 @@ def read_file(path: Path) -> bytes:
 
 
 def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
-    """Decodes an image, applies its EXIF orientation and resizes it.
+    """Decodes an image, applies its EXIF orientation and resizes it to ``shape`` (H, W, C).
 
-    Transparency is blended with white, 16 bits become 8, and only the first image of a file is
-    read.
-
-    Args:
-        content: Bytes of the file.
-        shape: Shape (H, W, C) of the result, with C = 1 for greyscale and 3 for RGB; the aspect
-            ratio is not kept.
+    C is 1 for greyscale and 3 for RGB; the aspect ratio is not kept. Transparency is blended with
+    white, 16 bits become 8, and only the first image of a file is read.
 
     Returns:
         (H, W, C) uint8; height and width of the image in the file.
@@ -62,8 +56,9 @@ def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, in
         raise Unreadable("the file is empty")
     rows, columns, channels = shape
     mode = "L" if channels == 1 else "RGB"
+    formats = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Unreadable(f"{width} x {height} pixels: {TOO_LARGE}")

@@ -1,22 +1,24 @@
-"""The image files of a folder with their labels, before any of them is decoded."""
+"""The image files of a folder with their labels, before any of them is decoded.
+
+A listing is a table with the columns ``file``, ``target``, ``part`` (name of the split) and,
+optionally, ``group``; and the class names, empty for regression.
+"""
 
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from project.core.arrays import Array, Indices
 from project.core.errors import UserError, nearest
 from project.data.images.decode import SUFFIXES
 from project.data.ratios import SPLITS
 from project.data.tables.read import check_columns, read_table
-from project.data.tables.targets import TaskChoice, to_groups, to_targets
-from project.data.tables.values import check_complete, to_texts
+from project.data.tables.values import TaskChoice, check_complete, to_groups, to_targets, to_texts
 
+Listing = tuple[pd.DataFrame, tuple[str, ...]]
 LABELS = "labels.csv"
 # Accepted names of the official splits, in lower case.
 PARTS = {
@@ -26,34 +28,15 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Image files and their labels.
-
-    Attributes:
-        files: Paths in the order of the samples.
-        targets: (N,) class indices or values.
-        classes: Class names; empty for values.
-        parts: Official split of each file; empty if there is none.
-        groups: (N,) group indices from ``labels.csv``; None without them.
-    """
-
-    files: list[Path]
-    targets: Array
-    classes: tuple[str, ...]
-    parts: list[str] = field(default_factory=list)
-    groups: Indices | None = None
-
-
 def list_by_folders(folder: Path, ignore: Sequence[str]) -> Listing:
     """Lists images by class folders, below folders of official splits if there are any."""
-    roots = _official_folders(folder) or {"": folder}
-    files, labels, parts, names = list[Path](), list[str](), list[str](), set[str]()
-    for part, place in roots.items():
+    official = _official_folders(folder)
+    rows, names = list[tuple[Path, str, str]](), set[str]()
+    for part, place in (official or {"train": folder}).items():
         if stray := find_images(place, place, is_deep=False):
             raise UserError(f"data.root: {stray[0]}: expected images inside class folders only")
         class_folders = _visible_folders(place)
-        if part and not class_folders:
+        if official and not class_folders:
             raise UserError(f"data.root: {place}: is empty: expected one sub-folder per class")
         for each in class_folders:
             name = relative_name(each, place)
@@ -63,26 +46,23 @@ def list_by_folders(folder: Path, ignore: Sequence[str]) -> Listing:
             images = find_images(each, folder)
             if not images:
                 raise UserError(f"data.root: {each}: no images: expected {', '.join(SUFFIXES)}")
-            files += images
-            labels += [name] * len(images)
-            parts += [part] * len(images)
+            rows += [(file, name, part) for file in images]
     _check_ignored(ignore, names)
-    classes = tuple(sorted(set(labels)))
+    frame = pd.DataFrame(rows, columns=["file", "label", "part"])
+    labels, in_train = frame["label"].tolist(), frame["label"][frame["part"] == "train"]
+    classes, frame["target"] = np.unique(np.array(labels, dtype=str), return_inverse=True)
     if len(classes) < 2:
-        count = f"one class, '{classes[0]}'" if classes else "no class folders"
+        count = f"one class, '{classes[0]}'" if labels else "no class folders"
         raise UserError(
-            f"data.root: {folder}: {count}: expected one sub-folder of images per class, at least "
-            f"two, or {LABELS}"
+            f"data.root: {folder}: {count}: expected one sub-folder of images per class, "
+            f"at least two, or {LABELS}"
         )
-    if "train" in roots:
-        in_train = {name for name, part in zip(labels, parts, strict=True) if part == "train"}
-        if missing := set(classes) - in_train:
-            raise UserError(
-                f"data.root: {roots['train']}: class '{min(missing)}' is missing: expected images "
-                "of every class in train"
-            )
-    targets = np.array([classes.index(label) for label in labels], dtype=np.int64)
-    return Listing(files, targets, classes, parts if "train" in roots else [])
+    if missing := set(labels) - set(in_train):
+        raise UserError(
+            f"data.root: {official['train']}: class '{min(missing)}' is missing: "
+            "expected images of every class in train"
+        )
+    return frame, tuple(classes.tolist())
 
 
 def list_by_labels(
@@ -93,43 +73,37 @@ def list_by_labels(
     key = f"data.root: {path}"
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{key}: a link out of the folder: expected a file inside it")
-    frame = read_table(str(path), "data.root")
-    check_columns(frame, ["file", "label"], key)
+    table = read_table(str(path), "data.root")
+    check_columns(table, ["file", "label"], key)
     for name in ("file", "label"):
-        check_complete(frame[name], name, key)
-    labels = to_texts(frame["label"])
+        check_complete(table[name], name, key)
+    labels = to_texts(table["label"])
     _check_ignored(ignore, set(labels))
-    frame = frame[[label not in ignore for label in labels]].reset_index(drop=True)
-    if frame.empty:
+    table = table[[label not in ignore for label in labels]].reset_index(drop=True)
+    if table.empty:
         raise UserError(f"data.ignore: {ignore}: no image is left: expected fewer classes")
-    files = [Path(os.path.normpath(folder / str(name))) for name in frame["file"]]
+    files = [Path(os.path.normpath(folder / str(name))) for name in table["file"]]
     _check_files(files, folder, key)
-    # Whole numbers are class names here, however many there are.
-    is_fraction = frame["label"].dtype.kind == "f" and bool((frame["label"] % 1 != 0).any())
-    if task == "auto":
+    if task == "auto":  # whole numbers are class names here, however many there are
+        is_fraction = table["label"].dtype.kind == "f" and (table["label"] % 1 != 0).any()
         task = "regression" if is_fraction else "classification"
-    targets, classes = to_targets(frame["label"], task, key)
-    parts = _read_parts(frame["split"], key) if "split" in frame.columns else []
-    groups = None
-    if group_by is not None and group_by in frame.columns:
-        check_complete(frame[group_by], group_by, key)
-        groups = to_groups(frame[group_by].to_numpy())
-    return Listing(files, targets, classes, parts, groups)
+    targets, classes = to_targets(table["label"], task, key)
+    frame = pd.DataFrame({"file": files, "target": targets, "part": "train"})
+    if "split" in table.columns:
+        frame["part"] = _read_parts(table["split"], key)
+    if group_by in table.columns:
+        check_complete(table[group_by], str(group_by), key)
+        frame["group"] = to_groups(table[group_by].to_numpy())
+    return frame, classes
 
 
 def find_images(
     place: Path, root: Path, is_deep: bool = True, key: str = "data.root"
 ) -> list[Path]:
-    """Finds the images of a folder, sorted by path.
-
-    Args:
-        place: Folder to search.
-        root: Folder that no symlink may leave.
-        is_deep: Whether to search sub-folders as well.
-        key: Config key, for the error message.
+    """Finds the images of a folder and, if ``is_deep``, its sub-folders, sorted by path.
 
     Raises:
-        UserError: A symlink leaves the root, or leads to another folder.
+        UserError: A symlink leaves the root, or leads to another folder; ``key`` precedes it.
     """
     images, inside = list[Path](), root.resolve()
     for parent, folders, files in os.walk(place):
@@ -144,7 +118,11 @@ def find_images(
             if name in folders:
                 reason = f"a link to a folder, {end}: expected a copy of that folder"
                 raise UserError(f"{key}: {path}: {reason}")
-        images += [Path(parent) / name for name in files if _is_image(name)]
+        images += [
+            Path(parent) / name
+            for name in files
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+        ]
         if not is_deep:
             break
     return sorted(images)
@@ -153,10 +131,6 @@ def find_images(
 def relative_name(file: Path, folder: Path) -> str:
     """A file's path in a folder; bytes that are not UTF-8 are escaped."""
     return os.fsencode(file.relative_to(folder).as_posix()).decode(errors="backslashreplace")
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
 
 
 def _visible_folders(folder: Path) -> list[Path]:
@@ -171,9 +145,8 @@ def _official_folders(folder: Path) -> dict[str, Path]:
         return {}
     if len(roots) != len(visible):
         others = ", ".join(f"'{path.name}'" for path in visible)
-        raise UserError(
-            f"data.root: {folder}: folders {others}: expected train, val and test alone, once each"
-        )
+        expected = "expected train, val and test alone, once each"
+        raise UserError(f"data.root: {folder}: folders {others}: {expected}")
     return {part: roots[part] for part in SPLITS if part in roots}
 
 
@@ -195,15 +168,14 @@ def _check_files(files: Sequence[Path], folder: Path, key: str) -> None:
             raise UserError(f"{key}: file '{name}' is listed twice: expected one row per file")
 
 
-def _read_parts(column: pd.Series, key: str) -> list[str]:
+def _read_parts(column: pd.Series, key: str) -> pd.Series:
     """The official split of each row of ``labels.csv``."""
     check_complete(column, "split", key)
-    parts = []
-    for row, text in enumerate(column.astype(str), 1):
-        part = PARTS.get(text.strip().lower())
-        if part is None:
-            raise UserError(f"{key}: row {row}: split '{text}': expected {', '.join(SPLITS)}")
-        parts.append(part)
-    if set(parts) == {"train"} or "train" not in parts:
+    parts = column.astype(str).str.strip().str.lower().map(PARTS)
+    if parts.isna().any():
+        row = int(parts.isna().argmax())
+        expected = f"expected {', '.join(SPLITS)}"
+        raise UserError(f"{key}: row {row + 1}: split '{column.iloc[row]}': {expected}")
+    if "train" not in set(parts) or parts.nunique() < 2:
         raise UserError(f"{key}: column 'split': expected train, and test or val")
     return parts

@@ -24,12 +24,10 @@ def hash_small(inputs: Array | Rows) -> Array | None:
 
 
 def hash_images(images: Array | Rows) -> Array:
-    """Hashes where brightness rises to the right and downwards (dHash, 288 bits).
+    """Hashes where brightness rises to the right and downwards (dHash): (N, 288) bool.
 
     Copies in another size or quality have nearly the same hash; see
     https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html.
-
-    (N, H, W, C) uint8 images become (N, 288) bool.
     """
     hashes = np.empty((len(images), 2, SIDE, SIDE), dtype=bool)
     for start in range(0, len(images), 1024):
@@ -46,12 +44,10 @@ def find_near(first: Array, second: Array) -> Indices:
     near = [np.empty((0, 2), dtype=np.int64)]
     # A product of matrices of -1 and 1 gives the number of different bits of all pairs at once.
     signs = second.astype(np.float32) * 2 - 1
-    usable = second.sum(axis=1) >= MIN_BITS
+    is_rich = second.sum(axis=1) >= MIN_BITS
     for start in range(0, len(first), 1024):
         part = first[start : start + 1024]
         distances = (NUM_BITS - (part.astype(np.float32) * 2 - 1) @ signs.T) / 2
-        is_near = (distances <= MAX_DISTANCE) & usable
-        is_near &= (part.sum(axis=1) >= MIN_BITS)[:, np.newaxis]
-        pairs = np.argwhere(is_near)
-        near.append(pairs + np.array([start, 0]))
+        both_rich = (part.sum(axis=1) >= MIN_BITS)[:, np.newaxis] & is_rich
+        near.append(np.argwhere((distances <= MAX_DISTANCE) & both_rich) + np.array([start, 0]))
     return np.concatenate(near)

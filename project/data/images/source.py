@@ -1,26 +1,20 @@
 """A user's own images, in one folder per class or with a table of labels."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from annotated_types import Ge, Le
 
 from project.core.arrays import Indices
 from project.core.errors import UserError
 from project.data.images.cache import decode_all
-from project.data.images.listing import (
-    LABELS,
-    Listing,
-    list_by_folders,
-    list_by_labels,
-    relative_name,
-)
+from project.data.images.listing import LABELS, list_by_folders, list_by_labels, relative_name
 from project.data.ratios import SPLITS
 from project.data.source import Source
-from project.data.tables.targets import TaskChoice, to_groups
+from project.data.tables.values import TaskChoice, to_groups
 
 
 def images(
@@ -53,41 +47,40 @@ def images(
     if not folder.is_dir():
         raise UserError(f"data.root: {root}: there is no such folder: expected a folder of images")
     if (folder / LABELS).is_file():
-        listing = list_by_labels(folder, task, group_by, ignore)
+        listing, classes = list_by_labels(folder, task, group_by, ignore)
     else:
-        listing = list_by_folders(folder, ignore)
-    names = [relative_name(file, folder) for file in listing.files]
-    if group_by is not None and listing.groups is None:
-        listing = replace(listing, groups=_group_by_name(names, group_by))
-    return _read(listing, names, (image_size, image_size, channels), f"data.root: {root}")
+        listing, classes = list_by_folders(folder, ignore)
+    listing["name"] = [relative_name(file, folder) for file in listing["file"]]
+    if group_by is not None and "group" not in listing:
+        listing["group"] = _group_by_name(listing["name"].tolist(), group_by)
+    return _read(listing, classes, (image_size, image_size, channels), f"data.root: {root}")
 
 
-def _read(listing: Listing, names: list[str], shape: tuple[int, int, int], key: str) -> Source:
+def _read(
+    listing: pd.DataFrame, classes: tuple[str, ...], shape: tuple[int, int, int], key: str
+) -> Source:
     # A source keeps its official val, then its official test samples, at the end.
-    parts = np.array([SPLITS.index(part) for part in listing.parts] or [0] * len(names))
-    order = np.argsort(parts, kind="stable")
-    decoded = decode_all([listing.files[i] for i in order], shape)
-    skipped = tuple((names[order[i]], reason) for i, reason in decoded.unreadable.items())
-    kept = order[decoded.readable]
-    if not len(kept):
+    listing = listing.sort_values("part", kind="stable", key=lambda part: part.map(SPLITS.index))
+    rows, hashes, sizes, unreadable = decode_all(list(listing["file"]), shape)
+    skipped = tuple((listing["name"].iloc[i], reason) for i, reason in unreadable.items())
+    readable = listing.iloc[rows.indices]
+    if readable.empty:
         name, reason = skipped[0]
-        raise UserError(f"{key}: none of {len(names)} images can be read ({name}: {reason})")
-    for index, name in enumerate(listing.classes):
-        if not (listing.targets[kept] == index).any():
-            raise UserError(
-                f"{key}: no image of class '{name}' can be read: expected one or more, or "
-                "data.ignore"
-            )
+        raise UserError(f"{key}: none of {len(listing)} images can be read ({name}: {reason})")
+    for index, name in enumerate(classes):
+        if not (readable["target"] == index).any():
+            expected = "expected one or more, or data.ignore"
+            raise UserError(f"{key}: no image of class '{name}' can be read: {expected}")
     return Source(
-        inputs=decoded.rows,
-        targets=listing.targets[kept],
-        classes=listing.classes,
-        num_val=int((parts[kept] == 1).sum()),
-        num_test=int((parts[kept] == 2).sum()),
-        groups=None if listing.groups is None else listing.groups[kept],
-        hashes=decoded.hashes,
-        names=tuple(names[i] for i in kept),
-        sizes=decoded.sizes,
+        inputs=rows,
+        targets=readable["target"].to_numpy(),
+        classes=classes,
+        num_val=int((readable["part"] == "val").sum()),
+        num_test=int((readable["part"] == "test").sum()),
+        groups=readable["group"].to_numpy() if "group" in readable else None,
+        hashes=hashes,
+        names=tuple(readable["name"]),
+        sizes=sizes,
         skipped=skipped,
     )
 
@@ -96,18 +89,12 @@ def _group_by_name(names: list[str], pattern: str) -> Indices:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UserError(
-            f"data.group_by: {pattern}: not a regular expression ({error}): expected one such as "
-            r"'patient(\d+)'"
-        ) from None
-    groups = []
-    for name in names:
-        match = compiled.search(name)
-        group = match and match.group(1 if compiled.groups else 0)
-        if group is None:
-            raise UserError(
-                f"data.group_by: {pattern}: does not match '{name}': expected a pattern that "
-                "matches every file"
-            )
-        groups.append(group)
+        reason = f"not a regular expression ({error}): expected one such as 'patient(\\d+)'"
+        raise UserError(f"data.group_by: {pattern}: {reason}") from None
+    matches = [compiled.search(name) for name in names]
+    groups = [match and match.group(1 if compiled.groups else 0) for match in matches]
+    if None in groups:
+        reason = f"does not match '{names[groups.index(None)]}'"
+        expected = "expected a pattern that matches every file"
+        raise UserError(f"data.group_by: {pattern}: {reason}: {expected}")
     return to_groups(np.array(groups))

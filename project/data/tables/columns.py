@@ -24,18 +24,13 @@ MAX_DESCRIBED = 20  # categories of one column in its description
 
 
 def read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
-    """Reads a column of the training file; its categories are all texts in it, sorted.
+    """A column of the training file, not fitted yet, and its values as (N,) float32.
 
-    Args:
-        values: Column of the file.
-        key: Config key and file, for the error message.
-
-    Returns:
-        The column, not fitted yet; its values as (N,) float32: numbers, NaN where missing, or
-        category indices.
+    The values are numbers, NaN where missing, or indices of categories: all texts, sorted.
 
     Raises:
-        UserError: The column is empty, or its values can't be used as numbers or categories.
+        UserError: The column is empty, or its values can't be used as numbers or categories;
+            ``key`` is the config key and file for the message.
     """
     name = str(values.name)
     if values.isna().all():
@@ -53,51 +48,31 @@ def read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
     return Column(name, tuple(categories.tolist())), codes.astype(np.float32)[places]
 
 
-def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[tuple[Column, ...], Array, Array]:
-    """Fits medians, missing-value flags and categories on the training split.
-
-    Args:
-        columns: Columns as they were read.
-        rows: (N, C) float32, training rows.
-
-    Returns:
-        The fitted columns; mean and standard deviation of each feature, (F,), in the order of the
-        model's encoder: numbers, flags, categories.
+def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[Column, ...]:
+    """Fits medians, missing-value flags and categories on the training rows (N, C).
 
     Raises:
         UserError: All training values of a column are missing.
     """
-    fitted, numbers, flags, categories = [], [], [], []
+    fitted = []
     for column, values in zip(columns, rows.T.astype(np.float64), strict=True):
         is_missing = np.isnan(values)
         if is_missing.all():
-            raise UserError(
-                f"data.file: column '{column.name}': all its training values are missing: "
-                f"expected data.ignore=['{column.name}']"
-            )
+            reason = "all its training values are missing"
+            expected = f"expected data.ignore=['{column.name}']"
+            raise UserError(f"data.file: column '{column.name}': {reason}: {expected}")
         if column.categories is None:
             fill = float(np.median(values[~is_missing]))
             fitted.append(replace(column, fill=fill, is_flagged=bool(is_missing.any())))
-            numbers.append(np.where(is_missing, fill, values))
-            if is_missing.any():
-                flags.append(is_missing)
         else:
             codes = np.unique(values).astype(np.int64)
             known = tuple(column.categories[code] for code in codes)
             fitted.append(replace(column, categories=known))
-            categories += [values == code for code in codes]
-    features = np.column_stack([*numbers, *flags, *categories]).astype(np.float64)
-    return tuple(fitted), features.mean(axis=0), features.std(axis=0)
+    return tuple(fitted)
 
 
 def encode_rows(rows: Array, columns: Sequence[Column], fitted: Sequence[Column]) -> Array:
-    """Rows with the category indices of the fitted columns, -1 for those not in training.
-
-    Args:
-        rows: (N, C) float32 with the category indices of ``columns``.
-        columns: Columns as they were read.
-        fitted: The same columns, fitted.
-    """
+    """Rows (N, C) with the category indices of the fitted columns, -1 if not in training."""
     encoded = rows.copy()
     for position, (column, after) in enumerate(zip(columns, fitted, strict=True)):
         if column.categories is not None:
@@ -107,25 +82,32 @@ def encode_rows(rows: Array, columns: Sequence[Column], fitted: Sequence[Column]
     return encoded
 
 
+def to_features(rows: Array, fitted: Sequence[Column]) -> Array:
+    """Features (N, F) of encoded rows, in the order of the model's encoder."""
+    columns = list(zip(fitted, rows.T.astype(np.float64), strict=True))
+    numbers = [(column, values) for column, values in columns if column.categories is None]
+    imputed = [np.where(np.isnan(values), column.fill, values) for column, values in numbers]
+    flags = [np.isnan(values) for column, values in numbers if column.is_flagged]
+    one_hot = [
+        values == code for column, values in columns for code in range(len(column.categories or ()))
+    ]
+    return np.column_stack([*imputed, *flags, *one_hot]).astype(np.float64)
+
+
 def encode_frame(
     frame: pd.DataFrame, columns: Sequence[Column], num_columns: int, key: str
 ) -> tuple[Array, list[str], Array]:
-    """Encodes a table for a trained model.
+    """Encodes the columns of a trained model in a table; other columns are ignored.
 
-    A category that is not in the training split is noted and encoded as none of the known ones.
-
-    Args:
-        frame: Table with the model's columns; others are ignored.
-        columns: Fitted columns of the model; empty for a model of unnamed numbers.
-        num_columns: Number of values per row that the model takes.
-        key: Config key and file, for the error message.
+    ``columns`` are empty for a model of ``num_columns`` unnamed numbers. A category that is not in
+    the training split is noted and encoded as none of the known ones.
 
     Returns:
         (N, C) float32 rows; a note per row, mostly empty; (N,) bool, False for a row that can't be
         predicted because a number is missing or not a number.
 
     Raises:
-        UserError: A column is missing.
+        UserError: A column is missing; ``key`` is the config key and file for the message.
     """
     is_named = bool(columns)
     if not is_named:

@@ -1,6 +1,5 @@
 """CSV and Parquet files as data frames; their mistakes are reported, not repaired silently."""
 
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TextIO
@@ -16,58 +15,47 @@ from project.data.tables.values import parse_numbers
 def read_table(file: str, key: str = "data.file", as_texts: bool = False) -> pd.DataFrame:
     """Reads a CSV or Parquet file; its columns are numbers (NaN where missing) or texts.
 
-    Args:
-        file: Path of the file; ``.parquet`` and ``.pq`` are Parquet, others CSV.
-        key: Config key, for the error message.
-        as_texts: Whether to keep the numbers of a CSV file as they are written, so that the
-            meaning of a value doesn't depend on the other rows.
+    ``as_texts`` keeps the numbers of a CSV file as they are written, so that the meaning of a value
+    doesn't depend on the other rows.
 
     Raises:
         UserError: The file is missing, can't be read, or lacks rows or column names.
     """
-    path = Path(file)
+    path, place = Path(file), f"{key}: {file}"
     if not path.is_file():
-        raise UserError(f"{key}: {file}: there is no such file: expected a CSV or Parquet file")
+        raise UserError(f"{place}: there is no such file: expected a CSV or Parquet file")
     if not path.stat().st_size:
-        raise UserError(f"{key}: {file}: the file is empty: expected a line of column names")
+        raise UserError(f"{place}: the file is empty: expected a line of column names")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             frame = pd.read_parquet(path)
             if any(name is not None for name in frame.index.names):
                 frame = frame.reset_index()
         else:
-            _check_header(path, key)
-            frame = _drop_row_numbers(parse_csv(path, as_texts), path, key)
+            _check_header(path, place)
+            frame = _drop_row_numbers(parse_csv(path, as_texts), place)
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{key}: {file}: byte {error.start} is not UTF-8: expected the file saved as UTF-8"
-        ) from None
+        reason = f"byte {error.start} is not UTF-8: expected the file saved as UTF-8"
+        raise UserError(f"{place}: {reason}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError) as error:
-        reason = one_line(error)
-        raise UserError(f"{key}: {file}: can't be read ({reason}): expected a table") from None
+        raise UserError(f"{place}: can't be read ({one_line(error)}): expected a table") from None
     frame.columns = frame.columns.map(str)
-    if doubled := frame.columns[frame.columns.duplicated()].tolist():
-        raise UserError(f"{key}: {file}: column '{doubled[0]}' is listed twice: expected one")
+    _check_doubled(frame.columns, place)
     if frame.empty:
-        raise UserError(f"{key}: {file}: the table has no rows: expected rows below the names")
+        raise UserError(f"{place}: the table has no rows: expected rows below the names")
     return frame if as_texts else frame.apply(_to_plain_numbers)
 
 
 def parse_csv(source: Path | TextIO, as_texts: bool) -> pd.DataFrame:
     """Parses CSV, see ``read_table``; raises ValueError if the text is not a table."""
     # "None" or "NULL" may be a category: only these spellings are missing values.
+    missing, dtype = ["", "NA", "NaN", "nan"], str if as_texts else None
     frame = pd.read_csv(
-        source,
-        dtype=str if as_texts else None,
-        keep_default_na=False,
-        na_values=["", "NA", "NaN", "nan"],
-        low_memory=False,
+        source, dtype=dtype, keep_default_na=False, na_values=missing, low_memory=False
     )
     if not isinstance(frame.index, pd.RangeIndex):  # pandas made an index of surplus values
-        raise ValueError(
-            "rows have more values than there are column names; a value with a comma in it needs "
-            "quotes"
-        )
+        reason = "rows have more values than there are column names"
+        raise ValueError(f"{reason}; a value with a comma in it needs quotes")
     return frame
 
 
@@ -86,30 +74,33 @@ def _to_plain_numbers(column: pd.Series) -> pd.Series:
     return column
 
 
-def _check_header(path: Path, key: str) -> None:
+def _check_header(path: Path, place: str) -> None:
     """Rejects what pandas would repair silently: doubled or missing names, another delimiter."""
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    names = header.iloc[0].tolist()
-    counts = Counter(names)
-    for position, name in enumerate(names, 1):
-        if counts[name] > 1 and name:
-            raise UserError(f"{key}: {path}: column '{name}' is listed twice: expected one")
-        if not name.strip() and position > 1:
-            raise UserError(f"{key}: {path}: column {position} has no name: expected one")
+    names = header.iloc[0]
+    _check_doubled(names[names != ""], place)
+    unnamed = names[1:].str.strip() == ""
+    if unnamed.any():
+        raise UserError(f"{place}: column {unnamed.idxmax() + 1} has no name: expected one")
     if len(names) == 1:
         for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if delimiter in names[0]:
-                raise UserError(
-                    f"{key}: {path}: its columns are separated by {word}: expected commas"
-                )
+                reason = f"its columns are separated by {word}"
+                raise UserError(f"{place}: {reason}: expected commas")
 
 
-def _drop_row_numbers(frame: pd.DataFrame, path: Path, key: str) -> pd.DataFrame:
+def _check_doubled(names: Collection[str], place: str) -> None:
+    series = pd.Series(names)
+    if doubled := series[series.duplicated()].tolist():
+        raise UserError(f"{place}: column '{doubled[0]}' is listed twice: expected one")
+
+
+def _drop_row_numbers(frame: pd.DataFrame, place: str) -> pd.DataFrame:
     """Drops a first column without a name if it holds row numbers, as pandas writes them."""
     if not len(frame) or not str(frame.columns[0]).startswith("Unnamed: 0"):
         return frame
     if frame.iloc[:, 0].astype(str).tolist() != list(map(str, range(len(frame)))):
-        raise UserError(f"{key}: {path}: column 1 has no name: expected one")
+        raise UserError(f"{place}: column 1 has no name: expected one")
     return frame.iloc[:, 1:]
 
 

@@ -11,8 +11,15 @@ from project.core.types import Column
 from project.data.source import Source
 from project.data.tables.columns import read_column
 from project.data.tables.read import check_columns, read_table
-from project.data.tables.targets import MAX_CATEGORIES, TaskChoice, to_groups, to_targets, to_times
-from project.data.tables.values import check_complete, check_plain
+from project.data.tables.values import (
+    MAX_CATEGORIES,
+    TaskChoice,
+    check_complete,
+    check_plain,
+    to_groups,
+    to_targets,
+    to_times,
+)
 
 
 def table(

@@ -1,6 +1,11 @@
-"""Values of a table column as numbers or texts; the checks raise UserError if they don't hold."""
+"""Values of a table column as numbers, texts, targets, groups or times.
+
+The checks raise UserError; ``key`` is the config key and file for its message.
+"""
 
 import re
+import warnings
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,7 +14,9 @@ from pandas.api import types as kinds
 from project.core.arrays import Array
 from project.core.errors import UserError
 
+TaskChoice = Literal["auto", "classification", "regression"]
 MAX_CLASSES = 20  # distinct whole numbers up to which a target is classified
+MAX_CATEGORIES = 1000  # per column; more are names or free text
 # Marks of a missing number, in lower case; in a column of texts they may be categories.
 MISSING = ("?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "unknown")
 # A number with thousands separators, a decimal comma, a currency or a percent sign.
@@ -18,11 +25,9 @@ PRECISION = 1e-3  # largest rounding error of 32-bit numbers, in standard deviat
 
 
 def parse_numbers(column: pd.Series) -> tuple[Array, Array]:
-    """Parses values as numbers.
+    """Values as (N,) float64, NaN where missing, and (N,) bool, whether each can't be a number.
 
-    Returns:
-        (N,) float64 numbers, NaN where missing; (N,) bool, True where a value is neither a number
-        nor a mark of a missing one.
+    A value can't be one if it is neither a number nor a mark of a missing one.
     """
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     is_wrong = np.isnan(numbers) & column.notna().to_numpy()
@@ -33,19 +38,18 @@ def parse_numbers(column: pd.Series) -> tuple[Array, Array]:
 
 def to_numbers(column: pd.Series, key: str) -> Array | None:
     """The values of a numeric column as (N,) float32, NaN where missing; None for other columns."""
+    name = column.name
     if kinds.is_datetime64_any_dtype(column.dtype):
-        raise UserError(
-            f"{key}: column '{column.name}' holds dates: expected numbers or texts, "
-            f"data.time_column={column.name} or data.ignore=['{column.name}']"
-        )
+        expected = f"expected numbers or texts, data.time_column={name} or data.ignore=['{name}']"
+        raise UserError(f"{key}: column '{name}' holds dates: {expected}")
     if not kinds.is_numeric_dtype(column.dtype) or kinds.is_bool_dtype(column.dtype):
         return None
     with np.errstate(over="ignore"):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax())
-        value = f"column '{column.name}': {column.iloc[row]} in row {row + 1}"
-        raise UserError(f"{key}: {value}: expected a finite number")
+        value = f"{column.iloc[row]} in row {row + 1}"
+        raise UserError(f"{key}: column '{name}': {value}: expected a finite number")
     return np.asarray(values)
 
 
@@ -54,16 +58,79 @@ def to_texts(column: pd.Series) -> Array:
     return np.where(column.isna(), "", column.astype(str)).astype(object)
 
 
+def to_targets(column: pd.Series, task: TaskChoice, key: str) -> tuple[Array, tuple[str, ...]]:
+    """Targets of a complete column: (N,) class indices and class names, or (N,) values and ().
+
+    ``auto`` classifies texts and up to 20 distinct whole numbers.
+    """
+    place, num_values = f"{key}: column '{column.name}'", column.nunique()
+    if num_values < 2:
+        reason = f"is constant, all its values are '{column.iloc[0]}'"
+        raise UserError(f"{place} {reason}: expected at least two different values")
+    numbers = to_numbers(column, key)
+    is_whole = numbers is not None and bool((numbers % 1 == 0).all())
+    if task == "auto":
+        if numbers is None:
+            check_not_numbers(column, key)
+        is_class = numbers is None or (is_whole and num_values <= MAX_CLASSES)
+        task = "classification" if is_class else "regression"
+    if task == "regression":
+        if numbers is None:
+            raise UserError(f"{place} holds texts: expected numbers")
+        check_precision(column, numbers, key)
+        return numbers, ()
+    values = to_texts(column) if numbers is None else column.to_numpy()
+    classes, targets = np.unique(
+        values.astype(np.int64) if is_whole else values, return_inverse=True
+    )
+    if len(classes) > MAX_CATEGORIES:
+        expected = f"expected at most {MAX_CATEGORIES} classes, or data.task=regression"
+        raise UserError(f"{place} has {len(classes)} different values: {expected}")
+    return targets.astype(np.int64), tuple(map(str, classes))
+
+
+def to_groups(values: Array) -> Array:
+    """Group indices, (N,) int64, for (N,) values of any type."""
+    return np.unique(values.astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def to_times(column: pd.Series) -> Array:
+    """Sortable values, (N,), for a column of numbers, or of dates and times in one format."""
+    expected = "expected a number, or a date such as 2026-01-31"
+    key = f"data.time_column: column '{column.name}'"
+    check_complete(column, "time", key)
+    if kinds.is_numeric_dtype(column.dtype) or kinds.is_datetime64_any_dtype(column.dtype):
+        return np.asarray(column)
+    times = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
+    if not times.isna().any():
+        return np.asarray(times)
+    # The first row sets the format of all rows; try it with the day first and the month first.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parsed = [
+            pd.to_datetime(column, errors="coerce", utc=True, dayfirst=is_first)
+            for is_first in (True, False)
+        ]
+    complete = [each for each in parsed if not each.isna().any()]
+    if not complete:
+        gaps = min((each.isna().to_numpy() for each in parsed), key=np.sum)
+        row = int(gaps.argmax())
+        raise UserError(f"{key}: '{column.iloc[row]}' in row {row + 1}: {expected}")
+    if not complete[0].equals(complete[-1]):
+        reason = "can be read in two ways, day first or month first"
+        raise UserError(f"{key}: '{column.iloc[0]}' {reason}: {expected}")
+    return np.asarray(complete[0])
+
+
 def check_plain(column: pd.Series, key: str) -> None:
     """Checks that no value of a column is nested, such as a list, or bytes."""
     if column.dtype != object:
         return
     for value in column:
         if isinstance(value, (bytes, list, tuple, dict, set, np.ndarray)):
-            raise UserError(
-                f"{key}: column '{column.name}' holds values of type {type(value).__name__}: "
-                f"expected numbers or texts, or data.ignore=['{column.name}']"
-            )
+            reason = f"holds values of type {type(value).__name__}"
+            expected = f"expected numbers or texts, or data.ignore=['{column.name}']"
+            raise UserError(f"{key}: column '{column.name}' {reason}: {expected}")
 
 
 def check_complete(column: pd.Series, noun: str, key: str) -> None:
@@ -98,9 +165,8 @@ def check_not_numbers(column: pd.Series, key: str) -> None:
     texts = to_texts(values)
     is_number = np.array([bool(NUMBER.fullmatch(text.strip())) for text in texts])
     is_number |= ~np.isnan(numbers)
-    num_known = counts.sum()
-    is_measured = counts[is_number].sum() >= num_known / 2 and is_number.sum() > MAX_CLASSES
-    if is_measured or counts[is_wrong].sum() < 0.1 * num_known:
+    is_measured = is_number.sum() > MAX_CLASSES and counts[is_number].sum() >= counts.sum() / 2
+    if is_measured or counts[is_wrong].sum() < 0.1 * counts.sum():
         most = int(np.where(is_wrong, counts, 0).argmax())
         row = int((places == most).argmax())
         raise UserError(

@@ -340,7 +340,7 @@ def test_dates_in_any_one_format_are_in_their_order(form: str, file: Path) -> No
 def test_marks_between_numbers_are_missing_values(mark: str, file: Path) -> None:
     change(rooms=[mark if i % 4 == 0 else i for i in range(NUM_ROWS)])(file)
     data = DataModule(lambda: table(str(file), "price", ignore=["sold"]))
-    (rooms,) = (column for column in data.columns if column.name == "rooms")
+    (rooms,) = (column for column in data.spec.columns if column.name == "rooms")
     assert rooms.categories is None
     assert rooms.is_flagged
     marked = table(str(file), "rooms", task="regression", ignore=["sold"])

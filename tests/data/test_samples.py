@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from project.data.sampling import Batches
+from project.data.samples import Batches
 
 
 def positions(batches: Batches) -> list[list[int]]:
