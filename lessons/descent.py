@@ -1,42 +1,69 @@
-"""Figures that several lessons on gradient descent share."""
+"""Linear regression in closed form, and its descent: shared by lessons on linear models."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
+import torch
 from matplotlib.figure import Figure
 
-from project.core.arrays import Curve
-from project.figures.style import COLOURS, clean, new_figure
+from project.core.arrays import Array, Curve
+from project.data.module import DataModule
+from project.figures.style import COLOURS, panel
+from project.models.linear import Linear
 
 TINY = 1e-16  # drawn instead of smaller values on a logarithmic axis
 
 
-def one_panel(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """An empty figure of one panel."""
-    figure = new_figure(5.6, 3.8)
-    axes = figure.subplots()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    clean(axes)
-    return figure, axes
+@dataclass(frozen=True)
+class LeastSquares:
+    """The mean squared error of a linear model over its training samples.
+
+    Attributes:
+        design: Design matrix (N, features + 1); the last column is ones.
+        targets: Standardised targets (N,).
+        solution: Weights, then the bias, of the smallest loss, (features + 1,).
+        hessian: Hessian of the loss, (features + 1, features + 1), the same everywhere.
+    """
+
+    design: Array
+    targets: Array
+    solution: Array
+    hessian: Array
+
+    def loss(self, parameters: Array) -> Array:
+        """Mean squared error of parameters (..., features + 1)."""
+        residuals = parameters @ self.design.T - self.targets
+        return np.asarray((residuals**2).mean(axis=-1))
+
+    def excess_loss(self, parameters: Array) -> Array:
+        """Loss of parameters (..., features + 1) above the smallest loss."""
+        return self.loss(parameters) - self.loss(self.solution)
+
+    @property
+    def largest_lr(self) -> float:
+        """2 / largest eigenvalue of the Hessian: above it gradient descent diverges."""
+        return 2 / float(np.linalg.eigvalsh(self.hessian)[-1])
 
 
-def loss_curves(
+@torch.inference_mode()
+def solve(model: Linear, data: DataModule) -> LeastSquares:
+    """Solves the normal equations by orthogonal decomposition, in double precision."""
+    features = model.features(torch.from_numpy(data.train.inputs)).double().numpy()
+    design = np.column_stack([features, np.ones(len(features))])
+    targets = (data.train.targets.astype(float) - data.spec.target_mean) / data.spec.target_std
+    solution = np.linalg.lstsq(design, targets, rcond=None)[0]
+    return LeastSquares(design, targets, solution, 2 * design.T @ design / len(design))
+
+
+def draw_losses(
     losses: Mapping[str, Curve], y_label: str, floors: Mapping[str, float] | None = None
 ) -> Figure:
-    """Losses over the steps on a logarithmic axis.
-
-    Args:
-        losses: Steps and losses, by variant.
-        y_label: Label of the y axis.
-        floors: Smallest possible losses, by variant; None draws none.
-    """
-    figure, axes = one_panel("step", y_label)
+    """Losses over the steps on a logarithmic axis, and dotted the smallest possible ones."""
+    figure, axes = panel(5.6, 3.8, xlabel="step", ylabel=y_label, yscale="log")
     for colour, (variant, (steps, values)) in zip(COLOURS, losses.items(), strict=False):
         axes.plot(steps, np.maximum(values, TINY), color=colour, label=variant)
         if floors is not None:
             axes.axhline(floors[variant], color=colour, linestyle=":", linewidth=1)
-    axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=9)
     return figure

@@ -1,9 +1,11 @@
 """Robustness of image classifiers, as measurements and as a figure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from project.compare.analysis import Drawn, Runs, Trained
-from project.figures import robustness as figures
+from matplotlib.figure import Figure
+
+from project.compare.analysis import Runs, Trained
+from project.figures.robustness import robustness_curves
 from project.reports.corruptions import CORRUPTIONS
 from project.reports.robustness import measure_robustness
 
@@ -29,21 +31,16 @@ def measure(trained: Trained) -> dict[str, float]:
     return {f"robustness/{name}": curve.area for name, curve in curves.items()}
 
 
-def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Iterator[Drawn]:
-    """The curves of all variants, one panel per corruption."""
+def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Figure:
+    """Validation accuracy over severity of all variants, one panel per corruption."""
     curves = {
         name: {
             variant: [
-                (CORRUPTIONS[name].amounts, trained.history(f"robustness_curve/{name}")[1].tolist())
+                (CORRUPTIONS[name].amounts, trained.history(f"robustness_curve/{name}")[1])
                 for trained in of_variant
             ]
             for variant, of_variant in runs.items()
         }
         for name in names
     }
-    yield (
-        "robustness",
-        figures.robustness_curves(curves, {name: CORRUPTIONS[name].unit for name in names}),
-        "Validation accuracy under corruptions of increasing severity: mean over seeds, with the "
-        "range of the seeds as a band. Severity 0 is the original image.",
-    )
+    return robustness_curves(curves, {name: CORRUPTIONS[name].unit for name in names})

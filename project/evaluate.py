@@ -12,7 +12,7 @@ from project.core.signals import stoppable
 from project.core.statistics import proportion_interval
 from project.core.types import RunId
 from project.data.module import DataModule
-from project.figures import classification
+from project.figures import predictions as drawing
 from project.models.base import Model
 from project.models.tasks import Classifier
 from project.reports.robustness import Robustness, report_robustness, show_robustness
@@ -78,7 +78,7 @@ def open_test_set(run_id: str) -> TestResult:
         run.set_tags({"test.interval": "95 % Wilson score interval of the accuracy"})
         classes = data.spec.classes
         counts = confusion_matrix(samples.targets, predicted, labels=range(len(classes)))
-        figure = classification.confusion_matrix(counts, classes, "test")
+        figure = drawing.confusion_matrix(counts, classes, "test")
         run.log_figures([("test_confusion_matrix", figure)])
     run.log_metrics(logged, step=0)
     return TestResult(run.id, len(samples), metrics, interval, num_openings)

@@ -15,7 +15,7 @@ NUM_TRIED = 100
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Robustness curves, and a sheet of augmented samples."""
-    yield from robustness.draw(runs)
+    yield "robustness", robustness.draw(runs)
     train = next(iter(runs.values()))[0].data.train
     images, indices = train.inputs[:NUM_TRIED], train.indices[:NUM_TRIED]
     augmented = {
@@ -28,17 +28,9 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         is_changed = [(rows != images).any(axis=(1, 2, 3)) for rows in augmented.values()]
         most = np.argsort(-np.sum(is_changed, axis=0), kind="stable")
         shown = np.sort(most[:NUM_ON_SHEET])
-        yield (
-            "samples",
-            augmentation_sheet(
-                images[shown],
-                [rows[shown] for rows in augmented.values()],
-                [],
-                rows=["original", *augmented],
-            ),
-            "Training samples as each variant sees them in one epoch, chosen among those that "
-            "most variants change.",
-        )
+        after = [rows[shown] for rows in augmented.values()]
+        sheet = augmentation_sheet(images[shown], after, [], rows=["original", *augmented])
+        yield "samples", sheet
 
 
 ANALYSIS = Analysis(

@@ -1,20 +1,22 @@
 """Inside a convolutional network: filters, feature maps, receptive field and Grad-CAM."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
+from project.figures.style import VAL, as_label, grid, image_rows, show_image
 from project.models.cnn import CNN
-
-from . import figures as drawing
 
 DELETED = 0.2  # share of the pixels
 NUM_TESTED = 200
 NUM_EXPLAINED = 5
+MAPS_SHOWN = 8
 STEPS = {nn.Conv2d: "convolution", nn.MaxPool2d: "pooling", nn.ReLU: "activation"}
 
 
@@ -24,11 +26,9 @@ def _cnn(trained: Trained) -> CNN:
 
 
 def grad_cam(model: CNN, images: Tensor) -> tuple[Array, Array]:
-    """Regions of each image that support the predicted class (https://arxiv.org/abs/1610.02391).
+    """Regions of raw images (N, H, W, C) that support the predicted class (arXiv:1610.02391).
 
-    Args:
-        model: Network whose last convolution is used, before the pooling that follows it.
-        images: Raw images (N, H, W, C).
+    Uses the last convolution, before the pooling that follows it.
 
     Returns:
         Maps (N, H, W), >= 0, and the predicted classes (N,).
@@ -69,7 +69,6 @@ def deletion_gain(model: CNN, images: Array, indices: Array) -> float:
     """Probability lost by deleting the pixels that Grad-CAM marks, minus that of random pixels.
 
     Args:
-        model: Classifier.
         images: Raw images (N, H, W, C).
         indices: Indices (N,) of the samples in their data set, which seed the random pixels.
     """
@@ -111,22 +110,12 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     first = next(layer for layer in model.features if isinstance(layer, nn.Conv2d))
     yield (
         "filters",
-        drawing.filters(first.weight.detach().mean(1).numpy()),
+        draw_filters(first.weight.detach().mean(1).numpy()),
         f"Filters of the first convolution of {deepest.variant}: red is positive, blue negative.",
     )
-    yield (
-        "feature_maps",
-        drawing.feature_maps(feature_maps(model, image)),
-        "One validation image on its way through the network: the first feature maps after each "
-        "step, with their number and size. Each map has its own scale from dark (low) to bright.",
-    )
+    yield "feature_maps", draw_feature_maps(feature_maps(model, image))
     fields = {v: receptive_field(_cnn(t), t.data.spec.shape) for v, t in chosen.items()}
-    yield (
-        "receptive_fields",
-        drawing.receptive_fields(fields, image),
-        "Receptive field: the pixels on which one number in the centre of the last feature map "
-        "depends, up to the edge of the image.",
-    )
+    yield "receptive_fields", draw_receptive_fields(fields, image)
     yield from _grad_cam(deepest)
 
 
@@ -159,10 +148,55 @@ def _grad_cam(trained: Trained) -> Iterator[Drawn]:
         ]
         yield (
             f"grad_cam_{name}",
-            drawing.overlays(val.inputs[places], cam[places], titles),
+            draw_overlays(val.inputs[places], cam[places], titles),
             f"Grad-CAM on {len(places)} of the {chosen.sum()} validation images that "
             f"{trained.variant} got {name}: bright regions support the predicted class.",
         )
+
+
+def draw_filters(kernels: Array) -> Figure:
+    """Filters (N, height, width) as small images on one scale."""
+    figure, cells = grid(len(kernels), 8, cell=0.9)
+    reach = float(np.abs(kernels).max())
+    for axes, kernel in zip(cells, kernels, strict=True):
+        image = axes.imshow(kernel, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        axes.spines[:].set_visible(True)
+    figure.colorbar(image, ax=cells, label="weight", shrink=0.8)
+    return figure
+
+
+def draw_feature_maps(steps: Mapping[str, Array]) -> Figure:
+    """The first of the feature maps (N, height, width) of each step, each on its own scale."""
+    labels, rows = [], []
+    for name, maps in steps.items():
+        low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+        shades = (maps - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+        labels.append(f"{name}\n{len(maps)} x {maps.shape[1]} x {maps.shape[2]}")
+        rows.append(shades[:MAPS_SHOWN, ..., np.newaxis])
+    return image_rows(labels, rows, cell=0.95)
+
+
+def draw_receptive_fields(fields: Mapping[str, Array], image: Array) -> Figure:
+    """The receptive field, a mask (H, W), of each network on an image (H, W, C) uint8."""
+    figure, cells = grid(len(fields), len(fields), cell=2.2)
+    for axes, (name, field) in zip(cells, fields.items(), strict=True):
+        show_image(axes, image)
+        rows, columns = np.flatnonzero(field.any(1)), np.flatnonzero(field.any(0))
+        # Along the edges of pixels, where a contour would pass through their centres.
+        corner = columns[0] - 0.5, rows[0] - 0.5
+        frame = Rectangle(corner, len(columns), len(rows), fill=False, color=VAL, linewidth=2.5)
+        axes.add_patch(frame).set_clip_on(False)
+        axes.set_title(f"{name}: {len(rows)} x {len(columns)} pixels", fontsize=9)
+    return figure
+
+
+def draw_overlays(images: Array, maps: Array, titles: Sequence[str]) -> Figure:
+    """Images (N, H, W, C), and below each the same image under its map (H, W), >= 0."""
+    short = {0: [as_label(title, 30) for title in titles]}
+    figure = image_rows(["", ""], [images, images], short, cell=1.5)
+    for axes, each in zip(figure.axes[len(images) :], maps, strict=True):
+        axes.imshow(each, cmap="magma", alpha=0.6)
+    return figure
 
 
 ANALYSIS = Analysis(

@@ -1,17 +1,17 @@
 """Trajectories of optimisers on the loss surface of one weight and one bias."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from lessons.descent import loss_curves
-from lessons.least_squares import LeastSquares, solve
+from lessons.descent import TINY, LeastSquares, draw_losses, solve
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
-from project.core.arrays import Array
+from project.core.arrays import Array, Curve
+from project.figures.style import COLOURS, MARK, panel, panels
 from project.models.linear import Linear
-
-from . import figures as drawing
 
 STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on the function with two minima
 
@@ -39,62 +39,23 @@ def measure(trained: Trained) -> dict[str, float]:
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Trajectories, losses, learning rates against their limit, and two minima."""
-    first = {variant: of_variant[0] for variant, of_variant in runs.items()}
-    solved = {variant: _trajectory(trained) for variant, trained in first.items()}
-    paths = {variant: path for variant, (_, path) in solved.items()}
-    squares = next(iter(solved.values()))[0]
-    yield _surface(squares, paths)
-    yield (
-        "excess_loss",
-        loss_curves(
-            {v: (np.arange(len(path)), squares.excess_loss(path)) for v, path in paths.items()},
-            "loss - smallest loss",
-        ),
-        "Loss of one seed above the smallest possible loss, over the steps.",
-    )
-    plain = {
-        variant: trained
-        for variant, trained in first.items()
-        if trained.config.optimizer["_target_"].endswith("SGD")
-        and not trained.config.optimizer.get("momentum")
-    }
-    yield (
-        "learning_rates",
-        drawing.learning_rates(
-            {
-                variant: (
-                    trained.config.optimizer["lr"],
-                    10 ** trained.metrics["descent/log10_excess_ratio"],
-                )
-                for variant, trained in plain.items()
-            },
-            squares.largest_lr,
-        ),
-        "Plain gradient descent: ratio of the last to the first excess loss, by learning rate. To "
-        "the right of the dashed line, computed from the Hessian, the loss must grow.",
-    )
+    paths, losses, ratios = {}, {}, {}
+    for variant, (trained, *_) in runs.items():
+        squares, path = _trajectory(trained)
+        paths[variant] = path
+        losses[variant] = np.arange(len(path)), squares.excess_loss(path)
+        optimizer = trained.config.optimizer
+        if optimizer["_target_"].endswith("SGD") and not optimizer.get("momentum"):
+            ratio = 10 ** trained.metrics["descent/log10_excess_ratio"]
+            ratios[variant] = optimizer["lr"], ratio
+    # The surface is the same for all variants: they share data and seed.
+    yield "paths", draw_paths(squares, paths)
+    yield "excess_loss", draw_losses(losses, "loss - smallest loss")
+    yield "learning_rates", draw_learning_rates(ratios, squares.largest_lr)
     walks = [descend(start) for start in STARTS]
     ends = ", ".join(f"{x[0]:g} ends at {x[-1]:.2f}" for x, _ in walks)
-    x = np.linspace(-2.5, 2.5, 300)
-    yield (
-        "two_minima",
-        drawing.two_minima(x, two_minima(torch.from_numpy(x)).numpy(), walks),
-        f"f(x) = x^4 / 4 - x^2 + x / 4 has two minima: the descent from {ends}.",
-    )
-
-
-def _surface(squares: LeastSquares, paths: Mapping[str, Array]) -> Drawn:
-    start = next(iter(paths.values()))[0]
-    reach = 1.25 * np.abs(start - squares.solution).max()
-    weights, biases = (np.linspace(c - reach, c + reach, 80) for c in squares.solution)
-    losses = squares.loss(np.stack(np.meshgrid(weights, biases), axis=-1))
-    return (
-        "paths",
-        drawing.paths((weights, biases), losses, squares.solution, paths),
-        "Loss as a function of weight and bias, for the training samples of one seed; each contour "
-        "is labelled with its loss. Each optimiser starts at the circle; the star marks the "
-        "closed-form solution.",
-    )
+    caption = f"f(x) = x^4 / 4 - x^2 + x / 4 has two minima: the descent from {ends}."
+    yield "two_minima", draw_minima(walks), caption
 
 
 def two_minima(x: torch.Tensor) -> torch.Tensor:
@@ -102,7 +63,7 @@ def two_minima(x: torch.Tensor) -> torch.Tensor:
     return x**4 / 4 - x**2 + x / 4
 
 
-def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array, Array]:
+def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> Curve:
     """Gradient descent on ``two_minima``: x and its value at the start and after each step."""
     x = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=lr)
@@ -114,6 +75,52 @@ def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> tuple[Array
         visited.append(x.item())
     path = torch.tensor(visited, dtype=torch.float64)
     return path.numpy(), two_minima(path).numpy()
+
+
+def draw_paths(squares: LeastSquares, paths: Mapping[str, Array]) -> Figure:
+    """Weight and bias (steps + 1, 2) on the loss surface, one panel per variant."""
+    start, solution = next(iter(paths.values()))[0], squares.solution
+    reach = 1.25 * np.abs(start - solution).max()
+    weights, biases = (np.linspace(c - reach, c + reach, 80) for c in solution)
+    losses = squares.loss(np.stack(np.meshgrid(weights, biases), axis=-1))
+    levels = np.geomspace(max(losses.min(), 1e-3), losses.max(), 16)
+    figure, cells = panels(len(paths), 3, (3.3, 3.1), 0.0, sharex=True, sharey=True)
+    for colour, axes, (variant, path) in zip(COLOURS, cells, paths.items(), strict=False):
+        lines = axes.contour(weights, biases, losses, levels, colors="0.78", linewidths=0.7)
+        axes.clabel(lines, levels[3::4], fontsize=7, fmt="%.2g", colors=MARK)
+        axes.plot(path[:, 0], path[:, 1], ".-", color=colour, markersize=4, linewidth=1)
+        axes.plot(path[0, 0], path[0, 1], "o", color=colour, markerfacecolor="white")
+        axes.plot(*solution, "*", color="black", markersize=11)
+        axes.set_title(f"{variant}, {len(path) - 1} steps", fontsize=10)
+        axes.set(xlim=weights[[0, -1]], ylim=biases[[0, -1]])
+    figure.supxlabel("weight", fontsize=10)
+    figure.supylabel("bias", fontsize=10)
+    return figure
+
+
+def draw_learning_rates(ratios: Mapping[str, tuple[float, float]], limit: float) -> Figure:
+    """Learning rate and last / first excess loss, by variant, with the limit of stability."""
+    figure, axes = panel(5.6, 3.8, xlabel="learning rate", ylabel="excess loss, last / first")
+    for colour, (variant, (lr, ratio)) in zip(COLOURS, ratios.items(), strict=False):
+        axes.plot(lr, max(ratio, TINY), "o", color=colour, markersize=9, label=variant)
+    axes.axvline(limit, color=MARK, linestyle="--", label=f"2 / largest eigenvalue = {limit:.3f}")
+    axes.axhline(1, color=MARK, linewidth=0.8)
+    axes.set(xscale="log", yscale="log")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def draw_minima(walks: Sequence[Curve]) -> Figure:
+    """Descents on ``two_minima``: positions and values after each step."""
+    figure, axes = panel(5.6, 3.8, xlabel="x", ylabel="f(x)")
+    x = torch.linspace(-2.5, 2.5, 300)
+    axes.plot(x, two_minima(x), color=MARK)
+    for colour, (at, value) in zip(COLOURS, walks, strict=False):
+        axes.plot(at, value, ".-", color=colour, linewidth=1)
+        axes.plot(at[0], value[0], "o", color=colour, markerfacecolor="white", markersize=9)
+        axes.plot(at[-1], value[-1], "*", color=colour, markersize=12)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    return figure
 
 
 ANALYSIS = Analysis(

@@ -3,24 +3,23 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch.utils.benchmark import Timer
 
 from lessons import robustness
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.core.errors import UserError
+from project.figures.style import COLOURS, MARK, TRAIN, VAL, legend_above, new_figure, panels
 from project.models.contract import Predictor
 from project.reports.robustness import classifies_images
 from project.serving.export import onnx_session, to_program, write_onnx
-
-from . import figures as drawing
 
 try:
     import onnx
@@ -30,6 +29,7 @@ except ImportError:
     ) from None
 
 BATCHES = (1, 256)
+FORMS = ("eager", "session")
 SECONDS = 0.3  # duration of the repeated calls whose median is taken
 # Runs the file as another program would: without PyTorch and the code of this project.
 ALONE = """
@@ -40,24 +40,16 @@ session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionPro
 assert not {"project", "torch"} & set(sys.modules)
 numpy.save("outputs.npy", outputs)
 """
+Node = tuple[str, str]  # operation and shape of its output
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """A model in three forms.
-
-    Attributes:
-        eager: Module of the project's own code.
-        exported: Graph of torch.export.
-        model: Graph of ONNX.
-        content: Content of the ONNX file.
-        run_session: Probabilities (B, classes) of raw images (B, H, W, C), by onnxruntime.
-    """
+    """A model as a module, as torch.export's graph, and as ONNX's graph in a session."""
 
     eager: torch.nn.Module
     exported: torch.export.ExportedProgram
     model: onnx.ModelProto
-    content: bytes
     run_session: Callable[[Array], Array]
 
     @torch.inference_mode()
@@ -67,23 +59,31 @@ class Graphs:
 
     def run_alone(self, images: Array) -> Array:
         """The same in a process that has only the ONNX file and onnxruntime."""
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "model.onnx").write_bytes(self.content)
-            np.save(Path(folder) / "images.npy", images)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            onnx.save(self.model, folder / "model.onnx")
+            np.save(folder / "images.npy", images)
             subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=folder, check=True)
-            return np.asarray(np.load(Path(folder) / "outputs.npy"))
+            return np.asarray(np.load(folder / "outputs.npy"))
 
 
 def export(trained: Trained) -> Graphs:
     """Exports the model of the best epoch, for any batch size."""
-    eager = Predictor(trained.model).eval()
     exported = to_program(trained.model, trained.data.val.inputs[:2])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(exported, path)
-        content = path.read_bytes()
         session = onnx_session(path, num_threads=1)
-        return Graphs(eager, exported, onnx.load_from_string(content), content, session)
+        return Graphs(Predictor(trained.model).eval(), exported, onnx.load(path), session)
+
+
+_exported: dict[str, Graphs] = {}  # by run id, because an export takes seconds
+
+
+def _graphs(trained: Trained) -> Graphs:
+    if trained.run.id not in _exported:
+        _exported[trained.run.id] = export(trained)
+    return _exported[trained.run.id]
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -102,10 +102,14 @@ def measure(trained: Trained) -> dict[str, float]:
     for batch in BATCHES:
         # Repeats a validation set that is smaller than a batch.
         inputs = np.resize(images, (batch, *images.shape[1:]))
-        eager = _milliseconds(partial(graphs.run_eager, inputs))
-        session = _milliseconds(partial(graphs.run_session, inputs))
-        measured[f"eager/ms_batch_{batch}"] = eager
-        measured[f"session/ms_batch_{batch}"] = session
+        eager, session = (
+            Timer("run(inputs)", globals={"run": run, "inputs": inputs}, num_threads=1)
+            .blocked_autorange(min_run_time=SECONDS)
+            .median
+            for run in (graphs.run_eager, graphs.run_session)
+        )
+        measured[f"eager/ms_batch_{batch}"] = 1000 * eager
+        measured[f"session/ms_batch_{batch}"] = 1000 * session
         measured[f"session/log2_speedup_batch_{batch}"] = float(np.log2(eager / session))
     return measured
 
@@ -116,39 +120,22 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         graphs = _graphs(trained)
         yield (
             f"graph_{variant}",
-            drawing.graphs(_operations(graphs.exported), _nodes(graphs.model)),
+            draw_graphs(_operations(graphs.exported), _nodes(graphs.model)),
             f"{variant}: operations of torch.export's graph and nodes of ONNX's, in the order in "
             "which they run, with the shapes of their outputs; s is the batch size.",
         )
     times = {
         variant: {
-            form: [
-                [trained.metrics[f"{form}/ms_batch_{batch}"] for trained in of_variant]
-                for batch in BATCHES
-            ]
-            for form in ("eager", "session")
+            form: [[run.metrics[f"{form}/ms_batch_{n}"] for run in of_variant] for n in BATCHES]
+            for form in FORMS
         }
         for variant, of_variant in runs.items()
     }
-    yield (
-        "times",
-        drawing.times(times, BATCHES),
-        "Milliseconds per call on one thread, for eager PyTorch and a session of onnxruntime: one "
-        "dot per seed, the bar is the median.",
-    )
+    yield "times", draw_times(times)
 
 
-_exported: dict[str, Graphs] = {}  # by run id, because an export takes seconds
-
-
-def _graphs(trained: Trained) -> Graphs:
-    if trained.run.id not in _exported:
-        _exported[trained.run.id] = export(trained)
-    return _exported[trained.run.id]
-
-
-def _operations(exported: torch.export.ExportedProgram) -> list[tuple[str, str]]:
-    """Name and output shape of each operation of torch.export's graph."""
+def _operations(exported: torch.export.ExportedProgram) -> list[Node]:
+    """The operations of torch.export's graph."""
     return [
         (str(node.target).removesuffix(".default"), _size(node.meta["val"].shape))
         for node in exported.graph.nodes
@@ -156,24 +143,59 @@ def _operations(exported: torch.export.ExportedProgram) -> list[tuple[str, str]]
     ]
 
 
-def _nodes(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    """Name and output shape of each node of ONNX's graph."""
+def _nodes(model: onnx.ModelProto) -> list[Node]:
+    """The nodes of ONNX's graph."""
     known = onnx.shape_inference.infer_shapes(model).graph
     sizes = {
-        value.name: _size([d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim])
+        value.name: _size(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
         for value in (*known.value_info, *known.output)
     }
     return [(node.op_type, sizes.get(node.output[0], "")) for node in model.graph.node]
 
 
-def _size(shape: object) -> str:
-    assert isinstance(shape, (list, torch.Size))
+def _size(shape: Iterable[object]) -> str:
     return " x ".join(str(d) if str(d).isdigit() else "s" for d in shape)
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
-    timer = Timer("call()", globals={"call": call}, num_threads=1)
-    return float(timer.blocked_autorange(min_run_time=SECONDS).median * 1000)
+def draw_graphs(exported: Sequence[Node], nodes: Sequence[Node]) -> Figure:
+    """The graphs of torch.export and of ONNX side by side, from top to bottom."""
+    rows = max(len(exported), len(nodes))
+    figure = new_figure(8.4, 0.36 * rows + 0.8)
+    arrow = {"arrowstyle": "->", "color": MARK, "linewidth": 0.8}
+    for axes, graph, colour, title in zip(
+        figure.subplots(1, 2),
+        (exported, nodes),
+        (TRAIN, VAL),
+        (f"torch.export: {len(exported)} operations", f"ONNX: {len(nodes)} nodes"),
+        strict=True,
+    ):
+        axes.set_title(title, fontsize=10)
+        axes.set(xlim=(0, 1), ylim=(rows - 0.4, -0.6))
+        axes.axis("off")
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": colour}
+        for row, (name, size) in enumerate(graph):
+            axes.text(0.05, row, name, fontsize=8.5, va="center", bbox=box)
+            axes.text(0.98, row, size, fontsize=8, va="center", ha="right", color=MARK)
+            if row:
+                axes.annotate("", (0.09, row - 0.28), (0.09, row - 0.72), arrowprops=arrow)
+    return figure
+
+
+def draw_times(by_variant: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
+    """Milliseconds per call (batches, seeds), by variant and form; one panel per batch size."""
+    figure, cells = panels(len(BATCHES), len(BATCHES), (3.6, 0.8 + 0.5 * len(by_variant)))
+    for column, (axes, batch) in enumerate(zip(cells, BATCHES, strict=True)):
+        for place, by_form in enumerate(by_variant.values()):
+            for offset, (form, values) in enumerate(by_form.items()):
+                y = place + 0.36 * (offset - (len(by_form) - 1) / 2)
+                label, colour = form if place == 0 else None, COLOURS[offset]
+                axes.barh(y, np.median(values[column]), 0.3, color=colour, alpha=0.6, label=label)
+                axes.plot(values[column], [y] * len(values[column]), "o", color=colour, ms=4)
+        axes.set_yticks(range(len(by_variant)), list(by_variant) if column == 0 else [])
+        axes.invert_yaxis()
+        axes.set_xlabel(f"ms per call, batch size {batch}")
+    legend_above(figure, cells[0])
+    return figure
 
 
 ANALYSIS = Analysis(
@@ -182,7 +204,7 @@ ANALYSIS = Analysis(
         "graph/export_nodes",
         "graph/onnx_difference",
         "graph/export_difference",
-        *(f"{form}/ms_batch_{batch}" for form in ("eager", "session") for batch in BATCHES),
+        *(f"{form}/ms_batch_{batch}" for form in FORMS for batch in BATCHES),
         *(f"session/log2_speedup_batch_{batch}" for batch in BATCHES),
     ),
     measure,

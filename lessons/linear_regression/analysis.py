@@ -4,22 +4,22 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from lessons.descent import loss_curves
-from lessons.least_squares import LeastSquares, parameters_of, solve
+from lessons.descent import LeastSquares, draw_losses, solve
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
-from project.core.arrays import Array
+from project.core.arrays import Array, Curve
+from project.figures.style import MARK, TRAIN, VAL, panel
 from project.models.linear import Linear
-
-from .figures import fitted_line
 
 
 def _last_step(trained: Trained) -> tuple[Linear, LeastSquares, Array]:
-    """The model after its last step, the closed form, and the model's parameters."""
+    """The model after its last step, the closed form, and the model's weights and bias."""
     model = trained.model
     assert isinstance(model, Linear)
     model.load_state_dict(trained.last_weights)
-    return model, solve(model, trained.data), parameters_of(model)
+    parameters = torch.cat([model.fc.weight.flatten(), model.fc.bias]).detach().double().numpy()
+    return model, solve(model, trained.data), parameters
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -33,25 +33,23 @@ def measure(trained: Trained) -> dict[str, float]:
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """The fitted line, and the loss over the steps of each variant."""
+    curves, floors = {}, {}
     for variant, (trained, *_) in runs.items():
+        model, squares, parameters = _last_step(trained)
+        curves[variant] = trained.history("train/loss")
+        floors[variant] = float(squares.loss(squares.solution))
         if trained.data.spec.shape == (1,):
-            yield _fitted_line(variant, trained)
-    first = {variant: of_variant[0] for variant, of_variant in runs.items()}
-    squares = {variant: _last_step(trained)[1] for variant, trained in first.items()}
-    yield (
-        "loss_over_steps",
-        loss_curves(
-            {variant: trained.history("train/loss") for variant, trained in first.items()},
-            "train/loss (MSE, standardised)",
-            {variant: float(each.loss(each.solution)) for variant, each in squares.items()},
-        ),
-        "Training loss over the steps of one seed. Dotted: the smallest possible loss, computed "
-        "in closed form.",
-    )
+            yield (
+                "fitted_line",
+                _fit_line(trained, model, squares),
+                f"{variant}, seed {trained.seed}: training points, the line fitted by gradient "
+                "descent and that of the closed form. Their weights and biases differ by at most "
+                f"{np.abs(parameters - squares.solution).max():.1g}.",
+            )
+    yield "loss_over_steps", draw_losses(curves, "train/loss (MSE, standardised)", floors)
 
 
-def _fitted_line(variant: str, trained: Trained) -> Drawn:
-    model, squares, parameters = _last_step(trained)
+def _fit_line(trained: Trained, model: Linear, squares: LeastSquares) -> Figure:
     train, spec = trained.data.train, trained.data.spec
     x = np.linspace(train.inputs[:].min(), train.inputs[:].max(), 50, dtype=np.float32)
     with torch.inference_mode():
@@ -59,18 +57,18 @@ def _fitted_line(variant: str, trained: Trained) -> Drawn:
         descended = model.task.predict(model(inputs)).numpy()
         features = model.features(inputs).numpy()
     exact = np.column_stack([features, np.ones(len(x))]) @ squares.solution
-    return (
-        "fitted_line",
-        fitted_line(
-            (train.inputs[:, 0], train.targets),
-            x,
-            descended,
-            exact * spec.target_std + spec.target_mean,
-        ),
-        f"{variant}, seed {trained.seed}: training points, the line fitted by gradient descent "
-        "and that of the closed form. Their weights and biases differ by at most "
-        f"{np.abs(parameters - squares.solution).max():.1g}.",
-    )
+    exact = exact * spec.target_std + spec.target_mean
+    return draw_line((train.inputs[:, 0], train.targets), x, descended, exact)
+
+
+def draw_line(points: Curve, x: Array, descended: Array, exact: Array) -> Figure:
+    """Training points, and at x (N,) the values of gradient descent and of the closed form."""
+    figure, axes = panel(5.6, 3.8, xlabel="x", ylabel="y")
+    axes.plot(*points, ".", color=MARK, alpha=0.35, label="training points")
+    axes.plot(x, exact, "-", color=TRAIN, linewidth=6, alpha=0.5, label="closed form", zorder=3)
+    axes.plot(x, descended, "--", color=VAL, label="gradient descent", zorder=4)
+    axes.legend(frameon=False)
+    return figure
 
 
 ANALYSIS = Analysis(

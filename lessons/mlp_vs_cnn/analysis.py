@@ -19,11 +19,11 @@ def measure(trained: Trained) -> dict[str, float]:
 def figures(runs: Runs) -> Iterator[Drawn]:
     """Accuracy under geometric corruptions."""
     counts = [of_variant[0].metrics["model/parameters"] for of_variant in runs.values()]
-    for name, figure, caption in robustness.draw(runs, KINDS):
-        if max(counts) > (1 + TOLERANCE) * min(counts):
-            listed = " and ".join(f"{count:,.0f}" for count in counts)
-            caption += f" The networks differ in size: they have {listed} parameters."
-        yield name, figure, caption
+    note = ""
+    if max(counts) > (1 + TOLERANCE) * min(counts):
+        listed = " and ".join(f"{count:,.0f}" for count in counts)
+        note = f"The networks differ in size: they have {listed} parameters."
+    yield "robustness", robustness.draw(runs, KINDS), note
 
 
 ANALYSIS = Analysis(

@@ -1,16 +1,27 @@
 """Where the losses on train and val diverge, and how much a score varies with the split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from lessons.losses import train_loss, val_loss
+from lessons.losses import train_loss
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
-
-from . import figures as drawing
+from project.figures.style import (
+    COLOURS,
+    MARK,
+    TRAIN,
+    VAL,
+    label_epochs,
+    label_left,
+    legend_above,
+    panels,
+)
 
 SPLIT = "split "  # prefix of the variants that compare ways to split
+Part = tuple[str, int, Array]  # name and number of samples of a split, and accuracies (seeds,)
 
 
 def parting_epoch(loss: Array) -> int | None:
@@ -21,7 +32,7 @@ def parting_epoch(loss: Array) -> int | None:
 
 def measure(trained: Trained) -> dict[str, float]:
     """Epoch of the smallest val loss, its rise since then, and the distance of val from test."""
-    loss = val_loss(trained)
+    _, loss = trained.history("val/loss")
     measured = {"overfitting/rise": float(loss[-1] - loss.min())}
     if (epoch := parting_epoch(loss)) is not None:
         measured["overfitting/parting_epoch"] = float(epoch)
@@ -33,54 +44,68 @@ def measure(trained: Trained) -> dict[str, float]:
 
 def figures(runs: Runs) -> Iterator[Drawn]:
     """The losses of each variant, and the scatter of the splits."""
+    splits = {variant: each for variant, each in runs.items() if variant.startswith(SPLIT)}
     curves = {
-        variant: (train_loss(each[0]), loss := val_loss(each[0]), parting_epoch(loss))
+        variant: (train_loss(each[0]), each[0].history("val/loss")[1])
         for variant, each in runs.items()
-        if not variant.startswith(SPLIT)
+        if variant not in splits
     }
     if curves:
-        yield (
-            "parting",
-            drawing.parting(curves),
-            "Loss on train and val of one seed. The line marks the epoch with the smallest loss on "
-            "val: later gains on train do not carry over to val. There is no line where the loss "
-            "on val fell until the end.",
-        )
-    splits = {variant: each for variant, each in runs.items() if variant.startswith(SPLIT)}
+        yield "parting", draw_parting(curves)
     if splits:
-        caption = (
-            "Accuracy of the same weights on val and on test, one pair per seed, each with its own "
-            "split. s is the standard deviation over seeds; in brackets, the standard deviation "
-            "expected from the number of samples alone. Note that val also selected the epoch."
-        )
         tests = {each.data.fingerprints["test"] for runs in splits.values() for each in runs}
-        if len(tests) == 1:
-            caption += " These data come with a test set, which is kept: only the rest is split."
-        pairs = [(_title(each), _scatter(each)) for each in splits.values()]
-        yield "splits", drawing.splits(pairs), caption
+        note = "These data come with a test set, which is kept: only the rest is split."
+        figure = draw_splits([_accuracies(each) for each in splits.values()])
+        yield "splits", figure, note if len(tests) == 1 else ""
 
 
-def _title(runs: Sequence[Trained]) -> str:
-    sizes = _sizes(runs)
-    shares = "/".join(f"{100 * size / sum(sizes):.0f}" for size in sizes)
-    return f"train/val/test {shares} %"
-
-
-def _sizes(runs: Sequence[Trained]) -> tuple[int, int, int]:
+def _accuracies(runs: Sequence[Trained]) -> tuple[str, list[Part]]:
+    """The shares of the splits as a title, and the accuracies on val and on test."""
     split = runs[0].data.split
-    return len(split.train), len(split.val), len(split.test)
+    sizes = [len(part) for part in (split.train, split.val, split.test)]
+    shares = "/".join(f"{100 * size / sum(sizes):.0f}" for size in sizes)
+    val, test = (
+        np.array([each.metrics[metric] for each in runs])
+        for metric in ("best/accuracy", "test/accuracy")
+    )
+    return f"train/val/test {shares} %", [("val", sizes[1], val), ("test", sizes[2], test)]
 
 
-def _scatter(runs: Sequence[Trained]) -> list[drawing.Scatter]:
-    """Accuracies on val and on test, with their scatter over seeds and by chance alone."""
-    parts = []
-    for name, metric, size in zip(("val", "test"), ("best", "test"), _sizes(runs)[1:], strict=True):
-        values = np.array([each.metrics[f"{metric}/accuracy"] for each in runs])
-        scatter = float(values.std(ddof=1)) if len(values) > 1 else np.nan
-        # The standard deviation of a binomial proportion.
-        chance = float(np.sqrt(values.mean() * (1 - values.mean()) / size))
-        parts.append(drawing.Scatter(name, size, values, scatter, chance))
-    return parts
+def draw_parting(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
+    """Losses (epochs,) on train and val, by variant, with the epoch of the smallest loss on val."""
+    figure, cells = panels(len(curves), 3, (3.4, 2.5), sharey=True)
+    for axes, (name, losses) in zip(cells, curves.items(), strict=True):
+        parted = parting_epoch(losses[1])
+        epochs = np.arange(1, len(losses[1]) + 1)
+        for loss, colour, label in zip(losses, (TRAIN, VAL), ("train", "val"), strict=True):
+            axes.plot(epochs, loss, "o-" if len(epochs) == 1 else "-", color=colour, label=label)
+        # NaN is not drawn, but puts the line into the legend.
+        axes.axvline(parted or np.nan, color=MARK, linestyle=":", label="smallest loss on val")
+        axes.set_yscale("log")
+        axes.set_title(f"{name}: {f'epoch {parted}' if parted else 'last epoch'}", fontsize=10)
+        label_epochs(axes, len(epochs))
+    label_left(cells, "loss")
+    legend_above(figure, cells[0])
+    return figure
+
+
+def draw_splits(pairs: Sequence[tuple[str, Sequence[Part]]]) -> Figure:
+    """Accuracies on val and on test, one panel with its title per way to split."""
+    figure, cells = panels(len(pairs), len(pairs), (3.1, 3.4), 0.0, sharey=True)
+    for colour, axes, (title, pair) in zip(cycle(COLOURS), cells, pairs, strict=False):
+        labels = []
+        for name, size, values in pair:
+            scatter = values.std(ddof=1) if len(values) > 1 else np.nan
+            # The standard deviation of a binomial proportion.
+            chance = np.sqrt(values.mean() * (1 - values.mean()) / size)
+            labels.append(f"{name}: {size} samples\ns {scatter:.4f} ({chance:.4f})")
+        lines = np.stack([values for _, _, values in pair])
+        axes.plot([0, 1], lines, "o-", color=colour, alpha=0.7, markersize=5)
+        axes.set_xticks([0, 1], labels, fontsize=8)
+        axes.set_xlim(-0.5, 1.5)
+        axes.set_title(title, fontsize=10)
+    label_left(cells, "accuracy")
+    return figure
 
 
 ANALYSIS = Analysis(

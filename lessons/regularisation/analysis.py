@@ -1,16 +1,15 @@
 """Effect of regularisers on the losses and on the weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from lessons.losses import train_loss
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
-
-from .figures import weight_histograms
-
-NEAR_ZERO = 1e-3
+from project.figures.style import COLOURS, label_left, panels
 
 
 def last_matrices(trained: Trained) -> Array:
@@ -21,7 +20,7 @@ def last_matrices(trained: Trained) -> Array:
 
 def near_zero(weights: Array) -> float:
     """Share of weights near zero."""
-    return float((np.abs(weights) < NEAR_ZERO).mean())
+    return float((np.abs(weights) < 1e-3).mean())
 
 
 def measure(trained: Trained) -> dict[str, float]:
@@ -36,12 +35,20 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     """Histograms of the weights."""
     weights = {variant: last_matrices(of_variant[0]) for variant, of_variant in runs.items()}
     titled = {f"{name}: {near_zero(each):.1%} near 0": each for name, each in weights.items()}
-    yield (
-        "weights",
-        weight_histograms(titled),
-        "Weights of one seed after the last epoch; the counts are on a logarithmic axis. Titles "
-        f"give the share of weights below {NEAR_ZERO:g} in absolute value.",
-    )
+    yield "weights", draw_weights(titled)
+
+
+def draw_weights(weights: Mapping[str, Array]) -> Figure:
+    """One histogram of weights (N,) per network, by title, all on the same axes."""
+    figure, cells = panels(len(weights), 4, (2.7, 2.2), 0.3, sharex=True, sharey=True)
+    reach = max(float(np.quantile(np.abs(each), 0.999)) for each in weights.values())
+    bins = np.linspace(-reach, reach, 81).tolist()
+    for colour, axes, (title, each) in zip(cycle(COLOURS), cells, weights.items(), strict=False):
+        axes.hist(each, bins=bins, color=colour, log=True)
+        axes.set_title(title, fontsize=9)
+    label_left(cells, "weights per bin")
+    figure.supxlabel("weight", fontsize=10)
+    return figure
 
 
 ANALYSIS = Analysis(("fit/train_loss", "weights/near_zero"), measure, figures)

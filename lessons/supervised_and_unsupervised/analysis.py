@@ -1,10 +1,13 @@
 """Classifiers with few labels on an autoencoder's code and on the pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
@@ -13,14 +16,16 @@ from sklearn.preprocessing import StandardScaler
 
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array, Indices
+from project.figures.style import as_label, bands, label_left, legend_above, panel, panels
 from project.models.autoencoder import Autoencoder
 
-from . import figures as drawing
-
 NUM_LABELS = (10, 100, 1000)
-CLASSIFIERS = {"probe": "linear probe", "neighbours": "nearest neighbour"}
-INPUTS = ("code", "pixels")
+CLASSIFIERS = {
+    "probe": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    "neighbours": KNeighborsClassifier(n_neighbors=1),
+}
 ENCODE_BATCH = 1024
+MAX_LETTERS = 2  # longer class names would hide each other among the dots
 
 
 def encode(trained: Trained, images: Array) -> Array:
@@ -43,25 +48,20 @@ def choose(targets: Array, count: int, seed: int) -> Indices:
     return np.asarray(chosen)
 
 
-def _classifier(name: str) -> ClassifierMixin:
-    if name == "probe":
-        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return KNeighborsClassifier(n_neighbors=1)
-
-
 def measure(trained: Trained) -> dict[str, float]:
     """Accuracies on val by number of labels, on codes and on pixels, and their differences."""
     train, val = trained.data.train, trained.data.val
-    pixels = [part.inputs[:].reshape(len(part), -1) / 255 for part in (train, val)]
-    codes = [encode(trained, part.inputs[:]) for part in (train, val)]
+    inputs = {
+        "code": [encode(trained, part.inputs[:]) for part in (train, val)],
+        "pixels": [part.inputs[:].reshape(len(part), -1) / 255 for part in (train, val)],
+    }
     measured: dict[str, float] = {}
     for count in NUM_LABELS:
         chosen = choose(train.targets, count, trained.seed)
-        for name in CLASSIFIERS:
-            for kind, (known, unseen) in zip(INPUTS, (codes, pixels), strict=True):
-                classifier = _classifier(name).fit(known[chosen], train.targets[chosen])
-                accuracy = classifier.score(unseen, val.targets)
-                measured[f"{name}_{kind}/{count}"] = float(accuracy)
+        for name, classifier in CLASSIFIERS.items():
+            for kind, (known, unseen) in inputs.items():
+                classifier.fit(known[chosen], train.targets[chosen])
+                measured[f"{name}_{kind}/{count}"] = float(classifier.score(unseen, val.targets))
             gain = measured[f"{name}_code/{count}"] - measured[f"{name}_pixels/{count}"]
             measured[f"{name}_gain/{count}"] = gain
     return measured
@@ -72,37 +72,64 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     for variant, (trained, *_) in runs.items():
         if trained.config.model["latent_size"] == 2:
             val = trained.data.val
-            codes = encode(trained, val.inputs[:])
             yield (
                 "latent_space",
-                drawing.latent_space(codes, val.targets, trained.data.spec.classes),
+                draw_latent_space(
+                    encode(trained, val.inputs[:]), val.targets, trained.data.spec.classes
+                ),
                 f"{variant}: each dot is the code of a validation image, coloured by a label that "
                 "the autoencoder has never seen.",
             )
     curves = {
         title: {
-            f"{kind}: {variant}" if kind == "code" else kind: [
-                [trained.metrics[f"{name}_{kind}/{count}"] for count in NUM_LABELS]
-                for trained in of_variant
+            f"code: {variant}" if kind == "code" else kind: [
+                (NUM_LABELS, [each.metrics[f"{name}_{kind}/{count}"] for count in NUM_LABELS])
+                for each in of_variant
             ]
             for variant, of_variant in runs.items()
-            for kind in INPUTS
+            for kind in ("code", "pixels")
         }
-        for name, title in CLASSIFIERS.items()
+        for name, title in (("probe", "linear probe"), ("neighbours", "nearest neighbour"))
     }
-    yield (
-        "labels",
-        drawing.label_curves(curves, NUM_LABELS),
-        "Accuracy on val over the number of labels, on codes and on pixels: mean over seeds, with "
-        "the range of the seeds as a band.",
-    )
+    yield "labels", draw_label_curves(curves)
+
+
+def draw_latent_space(codes: Array, targets: Array, classes: Sequence[str]) -> Figure:
+    """Codes (N, 2) as dots, coloured by class; ``targets`` (N,) are indices into ``classes``."""
+    figure, axes = panel(6.2, 4.6)
+    axes.set(xlabel="first number of the code", ylabel="second number of the code")
+    colours = colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "lw": 0}
+    style: dict[str, Any] = {"fontsize": 11, "weight": "bold", "ha": "center", "va": "center"}
+    for index, (name, colour) in enumerate(zip(map(as_label, classes), cycle(colours))):
+        chosen = codes[targets == index]
+        axes.plot(*chosen.T, "o", color=colour, markersize=3, alpha=0.6, label=name)
+        if len(chosen) and len(name) <= MAX_LETTERS:
+            axes.annotate(name, np.median(chosen, axis=0), bbox=box, **style)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def draw_label_curves(
+    by_classifier: Mapping[str, Mapping[str, Sequence[tuple[Sequence[int], Sequence[float]]]]],
+) -> Figure:
+    """Numbers of labels and accuracies of each seed, by classifier and input."""
+    figure, cells = panels(len(by_classifier), len(by_classifier), (3.9, 3.0), sharey=True)
+    for axes, (title, by_input) in zip(cells, by_classifier.items(), strict=True):
+        bands(axes, by_input, "o")
+        axes.set(xscale="log", xlabel="labels")
+        axes.set_xticks(NUM_LABELS, [f"{count:,}" for count in NUM_LABELS])
+        axes.set_title(title, fontsize=10)
+    label_left(cells, "accuracy on val")
+    legend_above(figure, cells[0])
+    return figure
 
 
 ANALYSIS = Analysis(
     tuple(
         f"{name}_{kind}/{count}"
         for name in CLASSIFIERS
-        for kind in (*INPUTS, "gain")
+        for kind in ("code", "pixels", "gain")
         for count in NUM_LABELS
     ),
     measure,

@@ -55,7 +55,8 @@ class Trained:
 
 
 Runs = Mapping[str, Sequence[Trained]]  # by variant, one per seed
-Drawn = tuple[str, Figure, str]  # name, figure and caption
+# Name and figure, and a caption, which follows that of the YAML file if there is one.
+Drawn = tuple[str, Figure] | tuple[str, Figure, str]
 
 
 @dataclass(frozen=True)

@@ -111,12 +111,16 @@ def report(comparison: Comparison, analysis: Analysis) -> None:
     parent = comparison.parent
     runs = {variant: each for variant, each in comparison.runs.items() if each}
     drawn = [*_figures(comparison), *analysis.figures(runs)]
-    parent.log_figures((name, figure) for name, figure, _ in drawn)
+    parent.log_figures((name, figure) for name, figure, *_ in drawn)
+    captions = comparison.plan.file.captions
     table = _as_markdown(comparison)
     page = Template(PAGE.read_text(), autoescape=True).render(
         comparison=comparison,
         min_seeds=MIN_SEEDS,
-        figures=[(caption, _encode(figure)) for _, figure, caption in drawn],
+        figures=[
+            (" ".join([captions.get(name, ""), *caption]).strip(), _encode(figure))
+            for name, figure, *caption in drawn
+        ],
         command=command_line(),
         commit=commit()[:12],
         fingerprints=sorted({t.data.fingerprint[:12] for each in runs.values() for t in each}),

@@ -43,6 +43,7 @@ class ComparisonFile(BaseModel):
     measure: Annotated[list[str], MinLen(1)]  # names of metrics, of MLflow or of the analysis
     final: bool | list[str] = False  # whether to open the test set; a list names the variants
     claims: list[str] = []
+    captions: dict[str, str] = {}  # captions of figures that the analysis draws, by name
     text: str = ""  # explanation for the report; an empty line separates paragraphs
 
     def opens_test(self, variant: str) -> bool:

@@ -1,4 +1,4 @@
-"""Figures of a training run: learning curves and augmented samples."""
+"""Figures of training: learning curves, augmented samples and a learning-rate range test."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,34 +6,34 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from project.core.arrays import Array
-from project.figures.style import MARK, TRAIN, VAL, as_label, clean, grid, new_figure, show_image
+from project.figures.style import (
+    MARK,
+    TRAIN,
+    VAL,
+    as_label,
+    image_rows,
+    label_epochs,
+    panel,
+    panels,
+    set_log_scale,
+)
 
 
 def learning_curves(curves: Mapping[str, tuple[Array, Array]], best_epoch: int) -> Figure:
-    """Draws train and val over the epochs, one panel per metric.
-
-    Args:
-        curves: Values on train and on val, one per epoch, by metric.
-        best_epoch: Epoch to mark, from 1.
-    """
-    figure = new_figure(5.2 * len(curves), 3.6)
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (name, (train, val)) in zip(panels, curves.items(), strict=True):
+    """Values (epochs,) on train and val, one panel per metric; marks an epoch, counted from 1."""
+    figure, cells = panels(len(curves), len(curves), (5.2, 3.6), 0.0)
+    for axes, (name, (train, val)) in zip(cells, curves.items(), strict=True):
         for values, label, colour in ((train, "train", TRAIN), (val, "val", VAL)):
             axes.plot(np.arange(1, len(values) + 1), values, ".-", color=colour, label=label)
         best = val[best_epoch - 1]
         axes.axvline(best_epoch, color=MARK, linestyle=":", linewidth=1)
         axes.plot(best_epoch, best, "o", color=VAL, markersize=9, markerfacecolor="none")
         axes.set_title(f"best epoch {best_epoch}: val/{name} {best:.4g}", fontsize=10)
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        if len(val) == 1:
-            axes.set_xlim(0.5, 1.5)
-        both = np.concatenate([train, val])
-        if name == "loss" and both.min() > 0 and both.max() > 10 * both.min():
-            axes.set_yscale("log")
+        axes.set_ylabel(name)
+        label_epochs(axes, len(val))
+        if name == "loss":
+            set_log_scale(axes, "y", [train, val], 10)
         axes.legend(frameon=False)
-        clean(axes)
     return figure
 
 
@@ -41,25 +41,42 @@ def augmentation_sheet(
     before: Array,
     after: Sequence[Array],
     labels: Sequence[str],
-    max_samples: int = 8,
+    most: int = 8,
     rows: Sequence[str] = (),
 ) -> Figure:
-    """Shows original samples above their augmented versions in several epochs.
+    """Original samples above their augmented versions in several epochs.
 
     Args:
         before: Original images (N, H, W, C) uint8.
         after: Augmented images (N, H, W, C) uint8 of each epoch.
         labels: Names of the samples; empty for none.
-        max_samples: Maximum number of samples shown.
+        most: Maximum number of samples shown.
         rows: Names of the rows; empty for ``original``, ``epoch 1``, ``epoch 2``, ...
     """
-    num_samples = min(max_samples, len(before))
     names = rows or ["original", *(f"epoch {n}" for n in range(1, len(after) + 1))]
-    figure, cells = grid((1 + len(after)) * num_samples, num_samples)
-    for row, images in enumerate([before, *after]):
-        in_row = cells[row * num_samples : (row + 1) * num_samples]
-        for column, axes in enumerate(in_row):
-            title = as_label(labels[column], 14) if labels and row == 0 else ""
-            show_image(axes, images[column], title)
-        in_row[0].set_ylabel(as_label(names[row]), fontsize=8)
+    images = [each[:most] for each in (before, *after)]
+    titles = {0: [as_label(label, 14) for label in labels]}
+    return image_rows([as_label(name) for name in names], images, titles)
+
+
+def range_test(rates: Array, losses: Array, smoothed: Array, suggested: float | None) -> Figure:
+    """Loss (N,) of one batch per learning rate, and its moving average.
+
+    Args:
+        rates: Increasing learning rates (N,).
+        suggested: Learning rate to mark; None marks none.
+    """
+    figure, axes = panel(6.4, 3.8, xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.plot(rates, losses, ".", color=TRAIN, alpha=0.35, markersize=4, label="one batch")
+    axes.plot(rates, smoothed, "-", color=TRAIN, label="smoothed")
+    if suggested is not None:
+        height = float(np.interp(np.log(suggested), np.log(rates), smoothed))
+        axes.axvline(suggested, color=MARK, linestyle=":", linewidth=1)
+        axes.plot(suggested, height, "o", color=VAL, label=f"suggested: {suggested:.2g}")
+    # Limit the y-axis, because diverging losses at the end would flatten the rest of the curve.
+    start = smoothed[: max(1, len(smoothed) // 4)].max()
+    finite = smoothed[np.isfinite(smoothed)]
+    low, high = float(finite.min()), float(max(start * 1.4, start + finite.std()))
+    axes.set_ylim(low - 0.08 * (high - low), high)
+    axes.legend(frameon=False, loc="lower left")
     return figure

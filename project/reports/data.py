@@ -177,7 +177,7 @@ def data_figures(data: DataModule, report: DataReport) -> Iterator[tuple[str, Fi
     images = {name: train.inputs[places[:MAX_IMAGES]] for name, places in by_class.items()}
     is_cut = len(spec.classes) > len(names)
     title = f"{len(names)} of {len(spec.classes)} classes" if is_cut else ""
-    yield "contact_sheet", drawing.contact_sheet(images, MAX_IMAGES, title)
+    yield "contact_sheet", drawing.contact_sheet(images, title)
     if data.augment is not None:
         firsts = np.array([places[0] for places in by_class.values() if len(places)])[:MAX_IMAGES]
         before, indices = train.inputs[firsts], train.indices[firsts]

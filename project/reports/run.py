@@ -14,7 +14,8 @@ from project.core.types import Spec
 from project.data.images.similar import MAX_HASHED_PER_RUN
 from project.data.module import DataModule
 from project.data.samples import Batch
-from project.figures import classification, reconstruction, regression, training
+from project.figures import predictions as drawing
+from project.figures import training
 from project.models.base import Model
 from project.models.contract import Contract, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
@@ -115,17 +116,14 @@ def _figures(
     if isinstance(model.task, Classifier):
         classes = data.spec.classes
         counts = confusion_matrix(targets, predictions.argmax(1), labels=range(len(classes)))
-        yield "confusion_matrix", classification.confusion_matrix(counts, classes, "val")
+        yield "confusion_matrix", drawing.confusion_matrix(counts, classes, "val")
         if data.spec.is_image:
-            yield (
-                "worst_mistakes",
-                classification.worst_mistakes(inputs, targets, predictions, classes),
-            )
+            yield ("worst_mistakes", drawing.worst_mistakes(inputs, targets, predictions, classes))
     elif isinstance(model.task, Regressor):
-        yield "predicted_against_true", regression.predicted_against_true(targets, predictions)
-        yield "residuals", regression.residuals(targets, predictions)
+        yield "predicted_against_true", drawing.predicted_against_true(targets, predictions)
+        yield "residuals", drawing.residuals(targets, predictions)
     elif isinstance(model.task, Reconstructor):
         yield (
             "reconstructions",
-            reconstruction.reconstructions(inputs[:NUM_REBUILT], predictions[:NUM_REBUILT]),
+            drawing.reconstructions(inputs[:NUM_REBUILT], predictions[:NUM_REBUILT]),
         )

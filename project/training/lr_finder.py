@@ -20,7 +20,7 @@ from project.config.check import Config
 from project.core.arrays import Array
 from project.core.errors import TrainingError
 from project.core.signals import stoppable
-from project.figures.learning_rate import range_test
+from project.figures.training import range_test
 from project.tracking.run import Run
 from project.training.callbacks import EpochSeed
 from project.training.devices import choose_devices, make_model

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 from compare.files import VARIANTS, write
 from compare.test_analysis import write as write_analysis
+from matplotlib.figure import Figure
 from scipy import stats
 
 import project
 from project.cli.output import to_json
+from project.compare.analysis import Analysis
 from project.compare.command import compare, show
-from project.compare.comparison import Comparison
+from project.compare.comparison import Comparison, report
 from project.compare.plan import read_plan
 from project.tracking.children import opened
 from project.tracking.find import RunInfo, children
@@ -127,6 +130,15 @@ def test_a_parent_that_is_opened_again_forgets_its_failure(compared: Comparison)
         assert parent.mlflow_run.info.status == "RUNNING"
     assert parent.mlflow_run.info.status == "FINISHED"
     assert "failure" not in parent.mlflow_run.data.tags
+
+
+def test_a_caption_comes_from_the_file_and_from_the_analysis(compared: Comparison) -> None:
+    file = compared.plan.file.model_copy(update={"captions": {"mine": "One of the file."}})
+    drawn = [("mine", Figure(), "One measured."), ("own", Figure(), "Own."), ("mine", Figure())]
+    comparison = replace(compared, plan=replace(compared.plan, file=file))
+    report(comparison, Analysis(figures=lambda runs: iter(drawn)))
+    captions = re.findall("<figcaption>(.*)</figcaption>", compared.report.read_text())
+    assert captions[-3:] == ["One of the file. One measured.", "Own.", "One of the file."]
 
 
 def test_what_is_unchanged_is_not_trained_again(tmp_path: Path) -> None:

@@ -6,23 +6,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from lessons import descent
-from lessons.cnn_anatomy import figures as anatomy
-from lessons.gradient_descent import figures as trajectories
-from lessons.graph_and_session import figures as graph
-from lessons.linear_regression import figures as regression_line
-from lessons.overfitting import figures as overfitting
-from lessons.regularisation import figures as regularisation
-from lessons.supervised_and_unsupervised import figures as latent
-from project.figures import (
-    classification,
-    comparison,
-    data,
-    reconstruction,
-    regression,
-    robustness,
-    training,
-)
+from lessons.cnn_anatomy import analysis as anatomy
+from lessons.descent import draw_losses
+from lessons.gradient_descent import analysis as descent
+from lessons.graph_and_session import analysis as graph
+from lessons.linear_regression import analysis as regression_line
+from lessons.overfitting import analysis as overfitting
+from lessons.regularisation import analysis as regularisation
+from lessons.supervised_and_unsupervised import analysis as latent
+from project.figures import comparison, data, predictions, robustness, training
 from project.reports.corruptions import CORRUPTIONS
 
 RANDOM = np.random.default_rng(0)
@@ -73,25 +65,25 @@ FIGURES = {
     "augmentation of one colour image": lambda: training.augmentation_sheet(
         images(1, 3), [images(1, 3)], classes(1)
     ),
-    "confusion of 2": lambda: classification.confusion_matrix(counts(2), classes(2), "val"),
-    "confusion of 10": lambda: classification.confusion_matrix(counts(10), classes(10), "val"),
-    "confusion of 40": lambda: classification.confusion_matrix(counts(40), classes(40), "val"),
-    "mistakes": lambda: classification.worst_mistakes(
+    "confusion of 2": lambda: predictions.confusion_matrix(counts(2), classes(2), "val"),
+    "confusion of 10": lambda: predictions.confusion_matrix(counts(10), classes(10), "val"),
+    "confusion of 40": lambda: predictions.confusion_matrix(counts(40), classes(40), "val"),
+    "mistakes": lambda: predictions.worst_mistakes(
         images(90), RANDOM.integers(0, 5, 90), probabilities(90, 5), classes(5)
     ),
-    "one mistake": lambda: classification.worst_mistakes(
+    "one mistake": lambda: predictions.worst_mistakes(
         images(1, 3), np.array([1]), np.array([[0.9, 0.1]]), classes(2)
     ),
-    "no mistakes": lambda: classification.worst_mistakes(
+    "no mistakes": lambda: predictions.worst_mistakes(
         images(2), np.array([0, 1]), np.eye(2), classes(2)
     ),
-    "predictions": lambda: regression.predicted_against_true(
+    "predictions": lambda: predictions.predicted_against_true(
         RANDOM.normal(150, 70, 60), RANDOM.normal(150, 70, 60)
     ),
-    "residuals": lambda: regression.residuals(
+    "residuals": lambda: predictions.residuals(
         RANDOM.normal(150, 70, 60), RANDOM.normal(150, 70, 60)
     ),
-    "reconstructions": lambda: reconstruction.reconstructions(images(10), images(10) / 255),
+    "reconstructions": lambda: predictions.reconstructions(images(10), images(10) / 255),
     "measures": lambda: comparison.measures(
         {
             f"group/a measure number {n}": {v: list(RANDOM.random(5)) for v in VARIANTS}
@@ -120,70 +112,69 @@ FIGURES = {
     "reliability": lambda: robustness.reliability(
         RANDOM.random(80), RANDOM.random(80) < 0.5, error=0.123
     ),
-    "weights": lambda: regularisation.weight_histograms(
+    "weights": lambda: regularisation.draw_weights(
         {f"{v}: 12.3% near 0": RANDOM.normal(size=500) for v in VARIANTS}
     ),
-    "parting": lambda: overfitting.parting(
+    "parting": lambda: overfitting.draw_parting(
         {
-            v: (np.geomspace(2, 0.01, 30), np.geomspace(2, 0.4, 30), epoch)
-            for v, epoch in zip(VARIANTS, (7, None, 20, 30, 1), strict=False)
+            v: (np.geomspace(2, 0.01, 30), 0.4 + 0.1 * np.abs(np.arange(1, 31) - epoch))
+            for v, epoch in zip(VARIANTS, (7, 40, 20, 30, 1), strict=False)
         }
     ),
-    "splits": lambda: overfitting.splits(
+    "splits": lambda: overfitting.draw_splits(
         [
             (
                 f"train/val/test {name} %",
-                [
-                    overfitting.Scatter(split, size, RANDOM.random(5), 0.0123, 0.0123)
-                    for split, size in (("val", 90), ("test", 12345))
-                ],
+                [(split, size, RANDOM.random(5)) for split, size in (("val", 90), ("test", 12345))],
             )
             for name in SPLITS
         ]
     ),
     "odd names: contact sheet": lambda: data.contact_sheet({n: images(8) for n in ODD}),
     "odd names: class counts": lambda: data.class_counts({name: [9] for name in ODD}, ("train",)),
-    "odd names: confusion": lambda: classification.confusion_matrix(counts(4), ODD, "val"),
-    "odd names: mistakes": lambda: classification.worst_mistakes(
+    "odd names: confusion": lambda: predictions.confusion_matrix(counts(4), ODD, "val"),
+    "odd names: mistakes": lambda: predictions.worst_mistakes(
         images(90), RANDOM.integers(0, 4, 90), probabilities(90, 4), ODD
     ),
     "odd names: augmentation": lambda: training.augmentation_sheet(images(4), [images(4)], ODD),
-    "odd names: latent space": lambda: latent.latent_space(
+    "odd names: latent space": lambda: latent.draw_latent_space(
         RANDOM.normal(size=(200, 2)), RANDOM.integers(0, 4, 200), ODD
     ),
     "odd names: variants": lambda: comparison.measures({"a": {n: [1.0, 2.0] for n in ODD}}),
     "odd names: curves": lambda: comparison.curves(
         {"val/loss": {n: [(np.arange(1, 9), RANDOM.random(8))] for n in ODD}}
     ),
-    "filters": lambda: anatomy.filters(RANDOM.normal(size=(16, 3, 3))),
-    "feature maps": lambda: anatomy.feature_maps(
+    "filters": lambda: anatomy.draw_filters(RANDOM.normal(size=(16, 3, 3))),
+    "feature maps": lambda: anatomy.draw_feature_maps(
         {"image": RANDOM.random((1, 28, 28)), "convolution 1": RANDOM.random((32, 28, 28))}
     ),
-    "receptive fields": lambda: anatomy.receptive_fields(
+    "receptive fields": lambda: anatomy.draw_receptive_fields(
         {f"{n} blocks": np.pad(np.ones((4, 4), bool), 6) for n in range(1, 4)},
         images(1, size=16)[0],
     ),
-    "overlays": lambda: anatomy.overlays(images(5), RANDOM.random((5, 12, 12)), classes(5)),
-    "graphs": lambda: graph.graphs(NODES, NODES[:7]),
-    "times": lambda: graph.times(
-        {v: {"eager": [[1.0], [9.0]], "session": [[0.2], [5.0]]} for v in ("mlp", "cnn")}, (1, 256)
+    "overlays": lambda: anatomy.draw_overlays(images(5), RANDOM.random((5, 12, 12)), classes(5)),
+    "graphs": lambda: graph.draw_graphs(NODES, NODES[:7]),
+    "times": lambda: graph.draw_times(
+        {v: {"eager": [[1.0], [9.0]], "session": [[0.2], [5.0]]} for v in ("mlp", "cnn")}
     ),
-    "latent space": lambda: latent.latent_space(
+    "latent space": lambda: latent.draw_latent_space(
         RANDOM.normal(size=(200, 2)), RANDOM.integers(0, 10, 200), classes(10)
     ),
-    "labels": lambda: latent.label_curves(
-        {name: {v: RANDOM.random((3, 3)).tolist() for v in VARIANTS[:3]} for name in ("a", "b")},
-        (10, 100, 1000),
+    "labels": lambda: latent.draw_label_curves(
+        {
+            name: {v: [((10, 100, 1000), RANDOM.random(3))] * 3 for v in VARIANTS[:3]}
+            for name in ("a", "b")
+        }
     ),
-    "fitted line": lambda: regression_line.fitted_line(
+    "fitted line": lambda: regression_line.draw_line(
         (RANDOM.random(50), RANDOM.random(50)), np.arange(5), np.arange(5) + 0.1, np.arange(5)
     ),
-    "loss over steps": lambda: descent.loss_curves(
+    "loss over steps": lambda: draw_losses(
         {v: (np.arange(50), np.geomspace(1, 0.01, 50)) for v in VARIANTS[:2]},
         "train/loss (MSE, standardised)",
         dict.fromkeys(VARIANTS[:2], 0.005),
     ),
-    "learning rates": lambda: trajectories.learning_rates(
+    "learning rates": lambda: descent.draw_learning_rates(
         {"too small": (0.01, 0.3), "right": (0.5, 1e-15), "too large": (1.1, 1e9)}, 0.99
     ),
 }
@@ -234,7 +225,7 @@ def test_learning_curves_mark_the_best_epoch() -> None:
 
 
 def test_a_confusion_matrix_has_true_classes_in_rows() -> None:
-    figure = classification.confusion_matrix(np.array([[3, 1], [0, 6]]), ["cat", "dog"], "val")
+    figure = predictions.confusion_matrix(np.array([[3, 1], [0, 6]]), ["cat", "dog"], "val")
     axes = figure.axes[0]
     assert axes.get_title() == "val: 9 of 10 right (90.00%)"
     assert {(t.get_position(), t.get_text()) for t in axes.texts} == {
@@ -248,9 +239,7 @@ def test_a_confusion_matrix_has_true_classes_in_rows() -> None:
 
 def test_the_worst_mistakes_are_the_most_confident_ones() -> None:
     chances = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
-    figure = classification.worst_mistakes(
-        images(4), np.array([0, 0, 0, 1]), chances, ["cat", "dog"]
-    )
+    figure = predictions.worst_mistakes(images(4), np.array([0, 0, 0, 1]), chances, ["cat", "dog"])
     shown = [(axes.get_title(), axes.get_xlabel()) for axes in figure.axes if axes.axison]
     assert shown == [("dog 80%", "true: cat"), ("cat 70%", "true: dog"), ("dog 60%", "true: cat")]
 

@@ -7,8 +7,8 @@ from conftest import configure
 from sklearn.linear_model import LinearRegression
 
 from lessons.cnn_anatomy import analysis as cnn_anatomy
+from lessons.descent import solve
 from lessons.gradient_descent import analysis as gradient_descent
-from lessons.least_squares import solve
 from lessons.supervised_and_unsupervised import analysis as supervised_and_unsupervised
 from project.config.build import build_data
 from project.core.types import Spec

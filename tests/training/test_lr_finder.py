@@ -11,7 +11,7 @@ import project
 from project.cli.commands import COMMANDS
 from project.cli.main import call, main
 from project.core.errors import TrainingError, UserError
-from project.figures.learning_rate import range_test
+from project.figures.training import range_test
 from project.tracking.find import find_run
 from project.tracking.run import Run
 from project.train import train
