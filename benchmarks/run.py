@@ -68,6 +68,7 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
     from project.config.build import build_data
     from project.config.check import check
     from project.config.compose import compose
+    from project.tracking.lineage import run_tags
     from project.tracking.run import Run
     from project.training import loop
     from project.training.devices import choose_devices, choose_precision, make_model
@@ -84,7 +85,7 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
         use_bf16 = precision == "bf16-mixed" and not plain
         timing = train_by_hand(config, devices, use_bf16, use_channels_last=not plain)
         return {"speed": timing.samples_per_second, "accuracy": timing.accuracy}
-    run = Run.create(config, data, {})
+    run = Run.create(run_tags(config, data))
     if variant == "untracked":
         loop.metric_logger = lambda run, enabled=True: nullcontext()  # type: ignore[assignment]
     with nullcontext() if variant == "untracked" else run:

@@ -132,8 +132,8 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     from project.sweep.search import Search
     from project.sweep.setup import open_search
     from project.sweep.study import Study
+    from project.tracking.logger import RunLogger
     from project.tracking.run import Run
-    from project.tracking.writer import MetricWriter
     from project.training.devices import Devices
 
     spent: dict[str, float] = defaultdict(float)
@@ -155,13 +155,13 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
     for name in ("__enter__", "__exit__", "log_start"):
         setattr(Run, name, timed("tracking", getattr(Run, name)))
 
-    def flush(self: MetricWriter) -> bool:
+    def flush(self: RunLogger) -> bool:
         if threading.current_thread() is not self._thread:
             return send(self)  # at a run's end, which is timed as a whole
         return bool(timed("metrics sent during training", send)(self))
 
-    send = MetricWriter.flush
-    MetricWriter.flush = flush  # type: ignore[method-assign]
+    send = RunLogger.flush
+    RunLogger.flush = flush  # type: ignore[method-assign]
     pauses: list[float] = []
     last = 0.0
 

@@ -17,8 +17,7 @@ from project.models.base import Model
 from project.models.tasks import Classifier
 from project.reports.robustness import Robustness, report_robustness, show_robustness
 from project.reports.run import load_best, measure
-from project.tracking.find import check_same_data, find_run
-from project.tracking.openings import record_opening
+from project.tracking.find import check_same_data, find_run, record_opening
 from project.tracking.run import Run
 from project.training.devices import choose_devices
 

@@ -12,9 +12,8 @@ from project.compare.plan import Plan
 from project.compare.runs import add_measures, make_keys, open_test, train
 from project.core.console import stdout
 from project.core.errors import UserError
-from project.tracking.children import create_parent, opened
 from project.tracking.find import find_by_tags
-from project.tracking.run import Run
+from project.tracking.run import Run, opened
 from project.tracking.store import store_folder
 from project.workers.capacity import choose_workers
 from project.workers.pool import Pool
@@ -59,7 +58,7 @@ def _open_parent(name: str) -> Iterator[Run]:
         reason = "another process is running it: wait until it has finished"
         raise UserError(f"lesson: {name}: {reason}") from None
     with lock:
-        parent = find_by_tags(tags) or create_parent(name, tags)
+        parent = find_by_tags(tags) or Run.create({"mlflow.runName": name, **tags})
         with opened(parent):
             yield parent
 

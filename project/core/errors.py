@@ -17,15 +17,7 @@ class Pruned(Exception):
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown name.
-
-    Args:
-        wrong: The name that is not known.
-        known: All valid names.
-
-    Returns:
-        ``did you mean 'x'?`` if one is similar, else ``expected one of x, y, z``.
-    """
+    """End of a message on an unknown name: ``did you mean 'x'?`` or ``expected one of x, y``."""
     names = sorted(known)
     close = get_close_matches(wrong, names, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(names)}"
@@ -34,3 +26,8 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
 def one_line(error: BaseException) -> str:
     """The message of an exception without line breaks."""
     return " ".join(str(error).split())
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; the name of its type if there is none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,14 +6,7 @@ from project.core.errors import UserError
 
 
 def check_port_free(port: int) -> None:
-    """Checks that a server could listen on a port of 127.0.0.1.
-
-    Args:
-        port: Port number, 1 to 65535.
-
-    Raises:
-        UserError: The port is in use, or may not be opened by this user.
-    """
+    """Raises ``UserError`` if this user can't open a server on a port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,9 +12,6 @@ class Stopped(BaseException):
     """SIGINT or SIGTERM; the run is KILLED and can be resumed.
 
     Not a KeyboardInterrupt, because Lightning exits the process on that.
-
-    Args:
-        signum: The signal's number.
     """
 
     def __init__(self, signum: int) -> None:

@@ -12,13 +12,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % confidence interval.
-
-    Attributes:
-        mean: Mean over the seeds.
-        low: Lower end of the interval; NaN for a single value.
-        high: Upper end of the interval; NaN for a single value.
-    """
+    """A mean over seeds and its 95 % confidence interval, whose ends are NaN for a single value."""
 
     mean: float
     low: float

@@ -14,15 +14,12 @@ _libraries: list[Any] = []  # an operator lives as long as the library object th
 
 
 class OperatorFinder:
-    """An import hook that declares both operators before the first import of torchvision.
-
-    A hook, so that commands which never import torchvision don't have to import torch for it.
-    """
+    """An import hook, so that commands without torchvision needn't import torch for it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: Any = None
     ) -> ModuleSpec | None:
-        """Finds torchvision once, after its operators were declared; no other module."""
+        """Finds torchvision, after its operators were declared; no other module."""
         if fullname != "torchvision":
             return None
         sys.meta_path.remove(self)

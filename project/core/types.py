@@ -44,47 +44,27 @@ class Column:
     """A table column as fitted on the training split.
 
     A raw value is a number (NaN if missing) or a category index (negative if not seen in training).
-
-    Attributes:
-        name: Column name in the file.
-        categories: Known category texts, including the empty text if values may be missing; None
-            for a numeric column.
-        fill: Median of the training values, used to impute missing numbers.
-        is_flagged: Whether an extra feature marks rows where the number is missing.
     """
 
     name: str
-    categories: tuple[str, ...] | None = None
-    fill: float = 0.0
-    is_flagged: bool = False
+    categories: tuple[str, ...] | None = None  # with "" if any may be missing; None for numbers
+    fill: float = 0.0  # median of the training values, used to impute missing numbers
+    is_flagged: bool = False  # whether an extra feature marks rows where the number is missing
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a model needs to know about the data, derived at run time from the training split.
-
-    Attributes:
-        task: Kind of targets.
-        shape: Shape of one raw sample: (H, W, C) for uint8 images, (F,) for float32 table rows.
-        classes: Class names; empty for regression.
-        mean: Mean of each channel or feature over the training split, in raw units.
-        std: Standard deviation of each channel or feature; 1 where it is constant.
-        target_mean: Mean of the training targets, in their own unit; 0 for classification.
-        target_std: Standard deviation of the training targets; 1 for classification.
-        class_counts: Number of training samples per class; empty for regression.
-        columns: Encoding of each raw table column into features; empty for images and for rows
-            that are already features.
-    """
+    """What a model needs to know about the data, derived at run time from the training split."""
 
     task: TaskName
-    shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    target_mean: float = 0.0
-    target_std: float = 1.0
-    class_counts: tuple[int, ...] = ()
-    columns: tuple[Column, ...] = ()
+    shape: tuple[int, ...]  # of a raw sample: (H, W, C) for uint8 images, (F,) for float32 rows
+    classes: tuple[str, ...]  # empty for regression
+    mean: tuple[float, ...]  # of each channel or feature, in raw units
+    std: tuple[float, ...]  # of each channel or feature; 1 where it is constant
+    target_mean: float = 0.0  # in the targets' own unit; 0 for classification
+    target_std: float = 1.0  # 1 for classification
+    class_counts: tuple[int, ...] = ()  # training samples per class; empty for regression
+    columns: tuple[Column, ...] = ()  # of a table whose rows are not features yet, else empty
 
     @property
     def is_image(self) -> bool:

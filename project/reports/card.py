@@ -30,7 +30,7 @@ from project.models.base import Model
 from project.models.contract import Predictor
 from project.models.tasks import Classifier, Regressor
 from project.reports.run import measure
-from project.tracking.openings import count_openings
+from project.tracking.find import count_openings
 from project.tracking.run import Run
 
 BATCH_SIZE = 256

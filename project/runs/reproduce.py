@@ -23,7 +23,7 @@ from project.core.console import say, stdout
 from project.core.errors import TrainingError, UserError
 from project.core.types import RunId
 from project.tracking.find import find_run
-from project.tracking.lineage import NO_GIT, git, packages, parse_packages, run_command
+from project.tracking.lineage import git, packages, parse_packages, run_command
 from project.tracking.run import Run
 from project.tracking.store import experiment_name, tracking_uri
 
@@ -131,9 +131,10 @@ def _worktree(path: Path, run: Run) -> Iterator[Path]:
 
 def _git(*arguments: str, folder: Path | None = None) -> str:
     """Runs git; returns its error message in one line, or nothing."""
-    done = git(*arguments, cwd=folder or ROOT)
-    if done.returncode == NO_GIT:
-        raise UserError(f"git: {done.stderr}: expected git on PATH")
+    try:
+        done = git(*arguments, cwd=folder or ROOT)
+    except OSError as error:
+        raise UserError(f"git: can't be started ({error.strerror}): expected git on PATH") from None
     if done.returncode == 0:
         return ""
     return " ".join(done.stderr.split()) or f"exit code {done.returncode}"

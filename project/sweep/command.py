@@ -12,7 +12,7 @@ from project.sweep.report import log_trials, log_winner
 from project.sweep.search import short
 from project.sweep.setup import open_search
 from project.sweep.winner import Winner, close_abandoned_runs, find_winner
-from project.tracking.children import opened
+from project.tracking.run import opened
 from project.workers.capacity import choose_workers
 from project.workers.pool import Pool
 

@@ -14,9 +14,9 @@ from project.config.check import Config
 from project.core.console import say
 from project.sweep.space import Space
 from project.sweep.study import Study
-from project.tracking.children import close_run, log_series
 from project.tracking.find import children
-from project.tracking.run import PARENT, Run
+from project.tracking.lineage import run_tags
+from project.tracking.run import PARENT, Run, close_run, log_points
 from project.workers.jobs import train_jobs
 from project.workers.pool import Pool
 from project.workers.worker import Job, Outcome
@@ -167,7 +167,7 @@ class Search:
             text = f"pruned after {outcome.reason}"
         else:
             if self.run_id(number) is None:
-                run = Run.create(self.config, None, job.tags)
+                run = Run.create({**run_tags(self.config), **job.tags})
                 close_run(run.id, "FAILED", outcome.reason)
             trial = self.study.tell(number, TrialState.FAIL)
             text = f"failed: {outcome.reason}"
@@ -191,14 +191,14 @@ class Search:
 
     def _log_progress(self) -> None:
         """Logs the best score so far per finished trial; MLflow stores equal points once."""
-        points, best = [], None
+        name, points, best = f"best/{self.score_name}", [], None
         choose = max if self.mode == "max" else min
         for step, trial in enumerate(self.finished(), start=1):
             if trial.state == TrialState.COMPLETE and trial.value is not None:
                 best = trial.value if best is None else choose(best, trial.value)
             if best is not None and trial.datetime_complete is not None:
-                points.append((step, best, int(trial.datetime_complete.timestamp() * 1000)))
-        log_series(self.parent, f"best/{self.score_name}", points[self._num_logged :])
+                points.append((name, best, int(trial.datetime_complete.timestamp() * 1000), step))
+        log_points(self.parent.client, self.parent.id, points[self._num_logged :])
         self._num_logged = len(points)
         if self._bar is not None:
             self._bar.update(len(self.finished()) - self._bar.n)

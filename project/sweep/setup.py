@@ -13,7 +13,7 @@ from project.sweep.search import Search
 from project.sweep.space import Space
 from project.sweep.storage import default_storage, open_storage
 from project.sweep.study import Study
-from project.tracking.children import create_parent, find_parent
+from project.tracking.find import find_parent
 from project.tracking.run import Run
 from project.tracking.store import open_store
 from project.train import warn_of_data
@@ -84,12 +84,13 @@ def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -
     if parent_id is not None:
         return find_parent(str(parent_id))
     tags = {
+        "mlflow.runName": study.name,
         "sweep.study": study.name,
         "model": config.model_name,
         "data": config.data_name,
         "sweep.fingerprint": data.fingerprint,
     }
-    parent = create_parent(study.name, tags)
+    parent = Run.create(tags)
     description = space.describe()
     fixed = {k: v for k, v in config.flatten().items() if k not in space.distributions}
     parent.log_params({f"search.{key}": text for key, text in description.items()} | fixed)

@@ -20,14 +20,14 @@ from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import DatasetInput, InputTag
 
 from project import ROOT
+from project.config.check import Config
 
 MAX_FILE = 1_000_000  # bytes; a larger new file is not taken for code
-NO_GIT = 127  # exit code, as a shell reports a missing program
 HASHED = ("project/config", "project/data", "project/models", "project/training")
 
 
 class Data(Protocol):
-    """The splits of a ``DataModule``, whose own module is too slow to import for a look at runs."""
+    """What is logged of a ``DataModule``, whose own module is slow to import."""
 
     split: Any
     train: Any
@@ -53,18 +53,17 @@ def run_command(command: Sequence[str], **options: Any) -> "CompletedProcess[str
 
 
 def git(*arguments: str, **options: Any) -> "CompletedProcess[str]":
-    """Runs git in the project's folder, or in ``cwd``; the exit code is ``NO_GIT`` without git."""
+    """Runs git in the project's folder, or in ``cwd``; OSError if it isn't installed."""
+    defaults = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
+    return run_command(["git", *arguments], **defaults | options)
+
+
+def read_git(*arguments: str, **variables: str) -> str:
+    """Output of git with these environment variables; empty if git fails."""
     try:
-        defaults = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
-        return run_command(["git", *arguments], **defaults | options)
-    except OSError as error:
-        return CompletedProcess(arguments, NO_GIT, "", f"can't be started ({error.strerror})")
-
-
-def read_git(*arguments: str, index: Path | None = None) -> str:
-    """Output of git, with another index file if there is one; empty if git fails."""
-    variables = {"GIT_OPTIONAL_LOCKS": "0"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
-    done = git(*arguments, env={**os.environ, **variables})
+        done = git(*arguments, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **variables})
+    except OSError:
+        return ""
     return "" if done.returncode else done.stdout
 
 
@@ -98,10 +97,10 @@ def uncommitted() -> str:
             shutil.copy(Path(folder) / "index", index)
         new = read_git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
         if small := [name for name in new if name and _is_small(ROOT / name)]:
-            read_git("add", "--intent-to-add", "--", *small, index=index)
+            read_git("add", "--intent-to-add", "--", *small, GIT_INDEX_FILE=str(index))
         # The diff must apply again, whatever the user's settings make of diffs.
         plain = ("--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
-        diff = read_git("diff", "HEAD", "--binary", *plain, index=index)
+        diff = read_git("diff", "HEAD", "--binary", *plain, GIT_INDEX_FILE=str(index))
         return diff.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -157,30 +156,26 @@ def command_line() -> str:
     return re.sub(r"(://[^/\s:@]*:)[^/\s@]+@", r"\1***@", shlex.join(arguments))
 
 
-def data_tags(data: Data) -> dict[str, str]:
-    """Tags that identify the data of a run."""
-    return {
-        "split.fingerprint": data.fingerprint,
-        "split.test_fingerprint": data.fingerprints["test"],
-        **{f"split.duplicates.{pair}": str(count) for pair, count in data.duplicates.items()},
-    }
+def run_tags(config: Config, data: Data | None = None) -> dict[str, str]:
+    """Tags that identify a run and its data, as far as they could be built."""
+    model, source = config.model_name, config.data_name
+    tags = {"mlflow.runName": f"{model}-{source}", "model": model, "data": source}
+    if data is not None:
+        tags["split.fingerprint"] = data.fingerprint
+        tags["split.test_fingerprint"] = data.fingerprints["test"]
+        tags |= {f"split.duplicates.{pair}": str(count) for pair, count in data.duplicates.items()}
+    return tags
 
 
-def describe_split(data: Data) -> dict[str, Any]:
-    """Fingerprints and sample indices of all splits, as JSON holds them."""
-    indices = {name: each.tolist() for name, each in vars(data.split).items()}
-    return {"fingerprint": data.fingerprint, "sha256": data.fingerprints, **indices}
-
-
-def dataset_inputs(data: Data, name: str) -> list[DatasetInput]:
+def dataset_inputs(config: Config, data: Data) -> list[DatasetInput]:
     """MLflow's records of the train and val splits: digest, shapes and sizes."""
     records = []
     for split, samples in (("train", data.train), ("val", data.val)):
         inputs = samples.inputs  # MLflow logs their shape and type.
         if not isinstance(inputs, np.ndarray):  # Rows of a file are not read for that.
             inputs = np.broadcast_to(np.zeros((), inputs.dtype), inputs.shape)
-        digest = data.fingerprints[split][:36]
-        dataset = from_numpy(inputs, targets=samples.targets, name=f"{name}-{split}", digest=digest)
+        name, digest = f"{config.data_name}-{split}", data.fingerprints[split][:36]
+        dataset = from_numpy(inputs, targets=samples.targets, name=name, digest=digest)
         tags = [InputTag("mlflow.data.context", split)]
         records.append(DatasetInput(dataset._to_mlflow_entity(), tags))
     return records

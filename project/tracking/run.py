@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +12,16 @@ import mlflow
 import numpy as np
 import yaml
 from filelock import FileLock, Timeout
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.utils import chunk_list
+from mlflow.utils.validation import (
+    MAX_METRICS_PER_BATCH,
+    MAX_PARAM_VAL_LENGTH,
+    MAX_PARAMS_TAGS_PER_BATCH,
+)
 
 from project.config.check import Config, check
 from project.config.compose import Node
@@ -26,77 +33,54 @@ from project.tracking.lineage import Data
 from project.tracking.store import checkpoint_folder, open_store, use_tracking_uri
 
 PARENT = "mlflow.parentRunId"  # tag of a nested run
-MAX_PARAM = 6000  # characters; MLflow cuts longer values silently
-MAX_BATCH = 100  # params or tags that MLflow takes in one call
+Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970 and step of a metric
 log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run in MLflow and its folder of checkpoints.
+    """A run in MLflow, and its folder of checkpoints and unsent metrics.
 
-    As a context manager it is RUNNING for the block; it ends as FINISHED, KILLED (``Stopped``, or
-    ``Pruned`` with a tag) or FAILED (any other exception).
-
-    Args:
-        run_id: Id of an existing run.
-
-    Attributes:
-        folder: Folder of checkpoints and unsent metrics.
-        best_checkpoint: File of the weights with the best score on val.
-        last_checkpoint: File of the training state at the end of the last complete epoch.
+    As a context manager it is RUNNING for the block, in this process alone; it ends as FINISHED,
+    KILLED (``Stopped``, or ``Pruned`` with a tag) or FAILED (any other exception).
     """
 
     def __init__(self, run_id: str) -> None:
         self.id = run_id
         self.folder = checkpoint_folder(run_id)
-        self.best_checkpoint = self.folder / "best.ckpt"
-        self.last_checkpoint = self.folder / "last.ckpt"
+        self.best_checkpoint = self.folder / "best.ckpt"  # weights with the best score on val
+        self.last_checkpoint = self.folder / "last.ckpt"  # training state after the last epoch
         self.client, self.experiment_id = open_store()
 
     @classmethod
-    def create(cls, config: Config, data: Data | None, tags: Mapping[str, str]) -> "Run":
-        """Creates a run; ``log_start``, inside its context, logs what is known before training.
-
-        Args:
-            config: Config of the run.
-            data: Data of the run; None if they couldn't be built.
-            tags: Further tags.
-        """
+    def create(cls, tags: Mapping[str, str]) -> "Run":
+        """Creates a run with these tags, such as ``mlflow.runName``, and those of its source."""
         client, experiment_id = open_store()
-        model, source = config.model_name, config.data_name
-        all_tags = {
-            "mlflow.runName": f"{model}-{source}",
-            "model": model,
-            "data": source,
-            **lineage.source_tags(),
-            **(lineage.data_tags(data) if data is not None else {}),
-            **tags,
-        }
+        all_tags = {**lineage.source_tags(), **tags}
         run = cls(client.create_run(experiment_id, tags=all_tags).info.run_id)
-        run.folder.mkdir(parents=True, exist_ok=True)
+        run.log_text(lineage.command_line() + "\n", "command.txt")
         return run
 
     @classmethod
     @contextmanager
     def begin(cls, config: Config, data: Data | None, tags: Mapping[str, str]) -> Iterator["Run"]:
-        """Creates a run and keeps it RUNNING for the block; see ``create``."""
+        """Creates the run of a config and keeps it RUNNING for the block."""
         # Without this, a stop signal between creating and entering would leave the run RUNNING.
         with ExitStack() as stack:
             with defer_stop_signals():
-                run = stack.enter_context(cls.create(config, data, tags))
+                run = stack.enter_context(cls.create({**lineage.run_tags(config, data), **tags}))
             yield run
 
     def log_start(self, config: Config, data: Data) -> None:
         """Logs config, code, packages and data; the config first, because a resume needs it."""
         self.log_text(yaml.safe_dump(config.model_dump(), sort_keys=False), "config.yaml")
         self.log_params(config.flatten())
-        self.log_text(lineage.command_line() + "\n", "command.txt")
         self.log_text(lineage.packages(), "requirements.txt")
         if diff := lineage.uncommitted():
             self.log_text(diff, "uncommitted.diff")
-        inputs = lineage.dataset_inputs(data, config.data_name)
-        self.client.log_inputs(self.id, datasets=inputs)
-        self.log_text(json.dumps(lineage.describe_split(data)), "split.json")
+        self.client.log_inputs(self.id, datasets=lineage.dataset_inputs(config, data))
+        indices = {name: each.tolist() for name, each in vars(data.split).items()}
+        split = {"fingerprint": data.fingerprint, "sha256": data.fingerprints, **indices}
+        self.log_text(json.dumps(split), "split.json")
 
     @property
     def has_start(self) -> bool:
@@ -104,18 +88,16 @@ class Run:
         return any(file.path == "split.json" for file in self.client.list_artifacts(self.id))
 
     def __enter__(self) -> Self:
-        tags = self.mlflow_run.data.tags
         # A process of a sweep that was stopped a moment ago may still be closing its run.
-        timeout = 60 if PARENT in tags else 0
+        timeout = 60 if PARENT in self.mlflow_run.data.tags else 0
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / "lock", timeout=timeout)
         try:
             self._lock.acquire()
         except Timeout:
             reason = "this run is being trained right now"
             raise UserError(f"resume: {self.id}: {reason}: stop it first") from None
-        self.client.update_run(self.id, status="RUNNING")
-        for tag in {"failure", "pruned"} & set(tags):  # An earlier attempt has left them.
-            self.client.delete_tag(self.id, tag)
+        self.start()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -124,16 +106,17 @@ class Run:
         finally:
             self._lock.release()
 
-    def close(self, error: BaseException | None) -> None:
-        """Sets the final status in MLflow.
+    def start(self) -> None:
+        """Sets the status to RUNNING and removes the tags that an earlier attempt has left."""
+        self.client.update_run(self.id, status="RUNNING")
+        for tag in {"failure", "pruned"} & set(self.mlflow_run.data.tags):
+            self.client.delete_tag(self.id, tag)
 
-        Args:
-            error: Exception that ended the run; None if it was completed.
-        """
-        status = "FINISHED"
-        if error is not None:
-            is_stopped = isinstance(error, (Stopped, KeyboardInterrupt, Pruned))
-            status = "KILLED" if is_stopped else "FAILED"
+    def close(self, error: BaseException | None) -> None:
+        """Sets the final status, and a tag for the exception that ended the run, if any."""
+        status = "FINISHED" if error is None else "FAILED"
+        if isinstance(error, (Stopped, KeyboardInterrupt, Pruned)):
+            status = "KILLED"
         try:
             if isinstance(error, Pruned):
                 self.set_tags({"pruned": error})
@@ -152,19 +135,11 @@ class Run:
         return self.client.get_run(self.id)
 
     def config(self) -> Config:
-        """The config that the run was started with.
-
-        Raises:
-            UserError: The run has none, or the keys of a config have changed since.
-        """
+        """The config of the run; ``UserError`` if it has none that today's code accepts."""
         return check(self.stored_config())
 
     def stored_config(self) -> Node:
-        """The config as the run has logged it, even if today's code would reject it.
-
-        Raises:
-            UserError: The run has none.
-        """
+        """The config as the run has logged it; ``UserError`` if it was stopped before that."""
         stored: Node | None = yaml.safe_load(self.read_text("config.yaml"))
         if stored is None:
             reason = "it was stopped before its config was saved"
@@ -191,16 +166,16 @@ class Run:
             return mlflow.artifacts.load_image(f"runs:/{self.id}/figures/{name}.png")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs params; values are converted to text."""
-        entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()]
-        for start in range(0, len(entities), MAX_BATCH):
-            self.client.log_batch(self.id, params=entities[start : start + MAX_BATCH])
+        """Logs params; values are converted to text, of at most 6,000 characters."""
+        entities = [Param(key, str(value)[:MAX_PARAM_VAL_LENGTH]) for key, value in params.items()]
+        for batch in chunk_list(entities, MAX_PARAMS_TAGS_PER_BATCH):
+            self.client.log_batch(self.id, params=batch)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Logs metrics at once; the training loop uses the writer instead."""
+        """Logs metrics at once; the training loop uses the logger instead."""
         now = time.time_ns() // 1_000_000
-        points = [Metric(key, value, now, step) for key, value in metrics.items()]
-        self.client.log_batch(self.id, metrics=points)
+        points = [(name, value, now, step) for name, value in metrics.items()]
+        log_points(self.client, self.id, points)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Sets tags; values are converted to text."""
@@ -218,6 +193,31 @@ class Run:
         """Saves Matplotlib figures as PNG under ``figures/``."""
         for name, figure in figures:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
+
+
+@contextmanager
+def opened(parent: Run) -> Iterator[None]:
+    """Keeps a parent run RUNNING for the block; several processes may do so at once."""
+    parent.start()
+    try:
+        yield
+    except BaseException as error:
+        parent.close(error)
+        raise
+    parent.close(None)
+
+
+def close_run(run_id: str, status: str, failure: str) -> None:
+    """Closes a run whose process is gone, as ``KILLED`` or ``FAILED``."""
+    run = Run(run_id)
+    run.set_tags({"failure": failure})
+    run.client.set_terminated(run_id, status)
+
+
+def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
+    """Logs points of metrics; those that are stored already are not duplicated."""
+    for batch in chunk_list(points, MAX_METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=[Metric(*point) for point in batch])
 
 
 def describe(error: BaseException) -> str:

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mlflow.utils.uri import is_local_uri
 from sqlalchemy.exc import SQLAlchemyError
 
 from project import ROOT
-from project.core.errors import UserError
+from project.core.errors import UserError, first_line
 
 SQLITE = "sqlite:///"
 
@@ -47,35 +47,24 @@ def checkpoint_folder(run_id: str) -> Path:
 
 
 @contextmanager
-def set_variable(name: str, value: str) -> Iterator[None]:
-    """Sets an environment variable for the block."""
-    previous = os.environ.get(name)
-    os.environ[name] = value
+def use_tracking_uri(**variables: str) -> Iterator[None]:
+    """Points MLflow's global functions to the store, and sets variables, for the block."""
+    uri, previous = tracking_uri(), mlflow.get_tracking_uri()
+    environment = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", *variables)}
+    os.environ.update(variables)
+    mlflow.set_tracking_uri(uri)  # It sets the variable as well.
     try:
         yield
     finally:
-        os.environ.pop(name)
-        if previous is not None:
-            os.environ[name] = previous
-
-
-@contextmanager
-def use_tracking_uri() -> Iterator[None]:
-    """Points MLflow's global functions to the store for the block."""
-    previous = mlflow.get_tracking_uri()
-    with set_variable("MLFLOW_TRACKING_URI", tracking_uri()):  # MLflow sets it as well.
-        mlflow.set_tracking_uri(tracking_uri())
-        try:
-            yield
-        finally:
-            mlflow.set_tracking_uri(previous)
+        mlflow.set_tracking_uri(previous)
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def open_store() -> tuple[MlflowClient, str]:
-    """Opens the store; creates the database and the experiment on first use.
-
-    Returns:
-        MLflow client, and id of the experiment.
+    """MLflow client and id of the experiment, which is created on first use, like its database.
 
     Raises:
         UserError: The store can't be reached or written.
@@ -109,55 +98,43 @@ def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
                 return client, client.create_experiment(name, artifact_location=artifacts)
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
-            location = experiment.artifact_location
-            if database is not None and artifacts is not None and location != artifacts:
-                _follow_move(database, location, artifacts)
+            if database is not None and artifacts is not None:
+                _follow_move(database, experiment.artifact_location, artifacts)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(
-            f"MLFLOW_TRACKING_URI: {uri}: can't be opened ({reason}): "
-            "expected sqlite:///<writable file>, or the address of an MLflow server"
-        ) from None
+        remedy = "sqlite:///<writable file>, or the address of an MLflow server"
+        reason = f"can't be opened ({first_line(error)})"
+        raise UserError(f"MLFLOW_TRACKING_URI: {uri}: {reason}: expected {remedy}") from None
     return client, experiment.experiment_id
-
-
-def _check_sqlite(path: Path) -> None:
-    """Fails at once where MLflow would retry for minutes; lets readers run beside writers."""
-    with sqlite3.connect(path, timeout=20) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-    connection.close()
-
-
-def _follow_move(database: Path, old: str, artifacts: str) -> None:
-    """Rewrites the absolute locations that MLflow has stored, after the folder was moved.
-
-    Args:
-        database: SQLite file.
-        old: Stored location of the artifacts; nothing is rewritten if it exists.
-        artifacts: Present location of the artifacts.
-    """
-    path = local_file_uri_to_path(old) if is_local_uri(old) else None
-    if path is None or not old.endswith("/artifacts") or Path(path).exists():
-        return
-    columns = {
-        "experiments": ("artifact_location",),
-        "runs": ("artifact_uri",),
-        "logged_models": ("artifact_location",),
-        "model_versions": ("source", "storage_location"),
-    }
-    with sqlite3.connect(database, timeout=20) as connection:
-        for table, names in columns.items():
-            for column in names:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (artifacts, len(old) + 1, old, len(old) + 1, f"{old}/"),
-                )
-    connection.close()
 
 
 def _check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def _check_sqlite(path: Path) -> None:
+    """Fails at once where MLflow would retry for minutes; lets readers run beside writers."""
+    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+
+
+def _follow_move(database: Path, old: str, new: str) -> None:
+    """Replaces the stored address of the artifacts, unless the old one still exists."""
+    path = local_file_uri_to_path(old) if is_local_uri(old) else None
+    if path is None or not old.endswith("/artifacts") or Path(path).exists():
+        return
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"WHERE substr({column} || '/', 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )

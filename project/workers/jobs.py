@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from project.core.console import say
-from project.tracking.children import close_run
 from project.tracking.find import RunInfo
+from project.tracking.run import close_run
 from project.tracking.store import checkpoint_folder
 from project.workers.pool import OnTick, Pool, ShouldPrune
 from project.workers.worker import Job, Outcome

@@ -24,9 +24,8 @@ from project.compare.analysis import Analysis
 from project.compare.command import compare, show
 from project.compare.comparison import Comparison, report
 from project.compare.plan import read_plan
-from project.tracking.children import opened
 from project.tracking.find import RunInfo, children
-from project.tracking.run import Run
+from project.tracking.run import Run, opened
 from project.tracking.store import open_store, store_folder
 
 CHROMIUM = Path("/usr/bin/chromium")

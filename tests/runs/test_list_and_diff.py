@@ -15,8 +15,8 @@ from project.core.errors import TrainingError, UserError
 from project.runs.diff import changed_files, diff
 from project.runs.diff import show as show_difference
 from project.runs.list import ID_LENGTH, format_seconds, list_runs, show
-from project.tracking.children import create_parent, opened
 from project.tracking.find import find_run
+from project.tracking.run import Run, opened
 from project.train import train
 from project.training.results import FitResult
 
@@ -31,7 +31,7 @@ def test_an_empty_store_names_the_command_to_run(
 def test_the_latest_runs_come_first_with_their_outcome(
     own_store: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parent = create_parent("a study", {})
+    parent = Run.create({"mlflow.runName": "a study"})
     with opened(parent):
         first = train(configure(*TINY), tags={"mlflow.parentRunId": parent.id}, log_model=False)
     second = train(configure("data=diabetes", "trainer.max_epochs=2"))

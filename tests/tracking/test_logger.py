@@ -1,4 +1,4 @@
-"""The metric writer: nothing is lost, and training doesn't wait."""
+"""The logger of metrics: nothing is lost, and training doesn't wait."""
 
 import threading
 import time
@@ -10,10 +10,9 @@ import pytest
 import torch
 from mlflow.entities import Metric
 
-from project.tracking.logger import metric_logger
+from project.tracking.logger import RunLogger, metric_logger
 from project.tracking.run import Run
 from project.tracking.store import open_store
-from project.tracking.writer import MetricWriter
 
 
 class Store:
@@ -33,8 +32,8 @@ class Store:
         self.points += [(m.key, m.value, m.step) for m in metrics]
 
 
-def make(store: Any, tmp_path: Path, interval: float = 0.05) -> MetricWriter:
-    return MetricWriter(store, "run", tmp_path / "metrics.jsonl", interval)
+def make(store: Any, tmp_path: Path, interval: float = 0.05) -> RunLogger:
+    return RunLogger(store, "run", tmp_path / "metrics.jsonl", interval)
 
 
 def wait_for(condition: Any) -> None:
@@ -47,10 +46,10 @@ def wait_for(condition: Any) -> None:
 
 def test_everything_arrives_in_order_in_batches_from_another_thread(tmp_path: Path) -> None:
     store = Store()
-    writer = make(store, tmp_path)
+    logger = make(store, tmp_path)
     for step in range(5000):
-        writer.add({"loss": torch.tensor(float(step)), "lr": 0.1}, step)
-    assert writer.close()
+        logger.log_metrics({"loss": torch.tensor(float(step)), "lr": 0.1}, step)
+    assert logger.close()
     assert [step for key, _, step in store.points if key == "loss"] == list(range(5000))
     assert [value for key, value, _ in store.points if key == "loss"] == list(range(5000))
     assert max(store.batches) <= 1000
@@ -59,25 +58,25 @@ def test_everything_arrives_in_order_in_batches_from_another_thread(tmp_path: Pa
 
 def test_metrics_are_visible_while_the_run_goes_on(tmp_path: Path) -> None:
     store = Store()
-    writer = make(store, tmp_path)
-    writer.add({"loss": 1.0}, 1)
+    logger = make(store, tmp_path)
+    logger.log_metrics({"loss": 1.0}, 1)
     wait_for(lambda: store.points)
     assert store.threads == {"metrics"}
-    writer.close()
+    logger.close()
 
 
 def test_what_a_store_that_is_away_did_not_take_is_kept_and_sent_later(tmp_path: Path) -> None:
     store = Store()
     store.is_away = True
-    writer = make(store, tmp_path)
+    logger = make(store, tmp_path)
     for step in range(10):
-        writer.add({"loss": float(step)}, step)
+        logger.log_metrics({"loss": float(step)}, step)
         time.sleep(0.02)
     wait_for((tmp_path / "metrics.jsonl").exists)
     assert not store.points
     store.is_away = False
-    writer.add({"loss": 10.0}, 10)
-    assert writer.close()
+    logger.log_metrics({"loss": 10.0}, 10)
+    assert logger.close()
     assert sorted(set(step for _, _, step in store.points)) == list(range(11))
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -87,9 +86,9 @@ def test_a_store_that_stays_away_does_not_lose_metrics_and_the_next_writer_sends
 ) -> None:
     store = Store()
     store.is_away = True
-    writer = make(store, tmp_path)
-    writer.add({"loss": float("nan"), "accuracy": 0.5}, 1)
-    assert not writer.close(patience=0.1)
+    logger = make(store, tmp_path)
+    logger.log_metrics({"loss": float("nan"), "accuracy": 0.5}, 1)
+    assert not logger.close(patience=0.1)
     store.is_away = False
     assert make(store, tmp_path).close()
     assert [key for key, _, _ in store.points] == ["loss", "accuracy"]
@@ -104,11 +103,11 @@ def test_a_writer_survives_a_file_that_was_cut_off(tmp_path: Path) -> None:
 
 def test_what_was_saved_survives_a_killed_process(tmp_path: Path) -> None:
     store = Store()
-    writer = make(store, tmp_path, interval=1000)
+    logger = make(store, tmp_path, interval=1000)
     for step in range(5):
-        writer.add({"loss": float(step)}, step)
-    writer.save()
-    writer.add({"loss": 5.0}, 5)  # killed here, before it was saved
+        logger.log_metrics({"loss": float(step)}, step)
+    logger.save()
+    logger.log_metrics({"loss": 5.0}, 5)  # killed here, before it was saved
     assert not store.points
     assert make(store, tmp_path).close()
     assert [step for _, _, step in store.points] == list(range(5))
