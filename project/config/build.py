@@ -14,9 +14,8 @@ from project.core.errors import UserError, one_line
 from project.core.types import Spec
 from project.data.augment import Augment
 from project.data.module import DataModule
-from project.models.base import Model
+from project.models.base import Model, Recipe
 from project.models.penalty import Penalty
-from project.models.recipe import Recipe
 
 LOADER_KEYS = ("batch_size", "num_workers", "balanced_sampling")  # affect loading only
 

@@ -12,7 +12,6 @@ class Autoencoder(Model):
     """Strided convolutions to a code, and a decoder (https://doi.org/10.1126/science.1127647).
 
     Args:
-        spec: Shape and classes of the images, derived from the data.
         width: Number of channels of the first convolution, >= 1; the second has twice as many.
         latent_size: Number of values in the code of an image, >= 1.
         dropout: Probability of dropping a value of the code during training, in [0, 1).

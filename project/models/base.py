@@ -1,37 +1,59 @@
 """The LightningModule under every model: steps, losses, metrics and optimiser, written once."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from project.core.errors import TrainingError
 from project.core.types import Spec
+from project.models.penalty import Penalty
 from project.models.preprocessing import Scale
-from project.models.recipe import Recipe, split_by_decay
 from project.models.tasks import Classifier, Regressor, SplitMetrics, Task
 
 
-class Model(pl.LightningModule):
-    """Base class of all models; a subclass adds its network and ``forward``.
-
-    Args:
-        spec: Shape, classes and statistics of the data.
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
 
     Attributes:
-        needs: Kind of samples that the network works on.
-        task_type: Task of a model that has one of its own; None uses the task of the data.
-        has_phases: Whether some parameters are frozen in some epochs.
-        recipe: How the model is trained; set by ``prepare``.
+        optimizer: Function from parameter groups to an optimiser.
+        scheduler: Function from an optimiser and the total number of steps to a schedule.
+        penalty: Penalty on the weights, added to the loss.
+        label_smoothing: Probability mass moved to the wrong classes during training, in [0, 1).
+        has_class_weights: Whether the training loss weighs all classes equally.
+        gradient_clip: Maximum norm of all gradients together; None disables clipping.
     """
 
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    scheduler: Callable[[Optimizer, int], LRScheduler]
+    penalty: Penalty
+    label_smoothing: float = 0.0
+    has_class_weights: bool = False
+    gradient_clip: float | None = None
+
+
+def split_by_decay(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Two groups for an optimiser: weights; biases and norms, which are not decayed."""
+    weights, others = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in parameters:
+        (weights if parameter.ndim > 1 else others).append(parameter)
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+
+
+class Model(pl.LightningModule):
+    """Base class of all models; a subclass adds its network and ``forward``."""
+
     needs: ClassVar[Literal["image", "any"]] = "any"
-    task_type: ClassVar[type[Task] | None] = None
-    has_phases: bool = False
+    task_type: ClassVar[type[Task] | None] = None  # None uses the task of the data
+    has_phases: bool = False  # whether some parameters are frozen in some epochs
     recipe: Recipe
 
     def __init__(self, spec: Spec) -> None:
@@ -47,7 +69,7 @@ class Model(pl.LightningModule):
         self.scale = Scale(spec)
         self.val_metrics = SplitMetrics(self.task)
         self.train_metrics = SplitMetrics(self.task)
-        self._step: dict[str, Tensor | float] = {}  # metrics of the current step
+        self._step: dict[str, Any] = {}  # metrics of the current step
         self._losses: list[Tensor] = []  # of the current epoch's steps
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -55,11 +77,7 @@ class Model(pl.LightningModule):
         raise NotImplementedError
 
     def prepare(self, recipe: Recipe) -> None:
-        """Sets how the model is trained.
-
-        Raises:
-            ValueError: The task doesn't support an option of the recipe.
-        """
+        """Sets how the model is trained; raises ValueError if the task lacks one of the options."""
         self.recipe = recipe
         if isinstance(self.task, Classifier):
             self.task.label_smoothing = recipe.label_smoothing
@@ -85,8 +103,7 @@ class Model(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and its schedule over all steps of the run."""
         optimizer = self.make_optimizer()
-        num_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.recipe.scheduler(optimizer, num_steps)
+        scheduler = self.recipe.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -110,34 +127,25 @@ class Model(pl.LightningModule):
         self._step["train/penalty"] = penalty.detach()
         return loss + penalty
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def configure_gradient_clipping(self, *arguments: Any, **options: Any) -> None:
         """Measures the norm of all gradients together, and clips it if the recipe does."""
         trained = [p for p in self.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if self.recipe.gradient_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(trained, self.recipe.gradient_clip, norm)
+            nn.utils.clip_grads_with_norm_(trained, self.recipe.gradient_clip, norm)
         self._step["train/grad_norm"] = norm
 
-    def on_train_batch_end(
-        self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *arguments: Any) -> None:
         """Passes the step's metrics to the logger as tensors, without waiting for a GPU."""
-        loss = self._step["train/loss"]
-        assert isinstance(loss, Tensor)
-        if self.trainer.world_size > 1:
-            loss = self._step["train/loss"] = self.trainer.strategy.reduce(loss, reduce_op="mean")
+        loss = self.trainer.strategy.reduce(self._step["train/loss"], reduce_op="mean")
         # The previous loss has been computed by now, so that checking it doesn't wait for a GPU.
         if self._losses:
             self._check_finite(self._losses[-1], self.trainer.global_step - 1)
         self._losses.append(loss)
-        self._step["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._step |= {"train/loss": loss, "train/lr": lr}
         if self.logger is not None:
-            self.logger.log_metrics(self._step, self.trainer.global_step)  # type: ignore[arg-type]
+            self.logger.log_metrics(self._step, self.trainer.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Stops the clock of the training epoch."""
@@ -153,20 +161,18 @@ class Model(pl.LightningModule):
         # In fp32 whatever the training precision, because the fp32 model is what gets exported.
         with torch.autocast(self.device.type, enabled=False):
             outputs = self(inputs)
-        (self.val_metrics, self.train_metrics)[dataloader_idx].update(
-            self.task.loss(outputs, inputs, targets),
-            self.task.predict(outputs),
-            self.task.reference(inputs, targets),
-        )
+        metrics = (self.val_metrics, self.train_metrics)[dataloader_idx]
+        loss = self.task.loss(outputs, inputs, targets)
+        metrics.add(loss, self.task.predict(outputs), self.task.reference(inputs, targets))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the epoch's metrics on val and on train, and the gaps between them."""
         val, train = self.val_metrics.compute(), self.train_metrics.compute()
+        self._check_finite(val["loss"], self.trainer.global_step, "val/loss")
         metrics = {f"val/{name}": value for name, value in val.items()}
         metrics |= {f"train/{name}": value for name, value in train.items() if name != "loss"}
         metrics["gap/loss"] = val["loss"] - train["loss"]
         metrics |= {f"gap/{name}": train[name] - val[name] for name in self.task.gap}
-        self._check_finite(val["loss"], self.trainer.global_step, "val/loss")
         if self._losses:
             metrics["train/loss_epoch"] = torch.stack(self._losses).mean()
             num_samples = self._num_samples * self.trainer.world_size
@@ -182,6 +188,6 @@ class Model(pl.LightningModule):
         if not torch.isfinite(value):
             epoch = self.trainer.current_epoch + 1
             raise TrainingError(
-                f"{name} is {value.item()} at step {step} (epoch {epoch}): "
-                "expected a finite number; a lower optimizer.lr or trainer.gradient_clip may help"
+                f"{name} is {value.item()} at step {step} (epoch {epoch}): expected a finite "
+                "number; a lower optimizer.lr or trainer.gradient_clip may help"
             )

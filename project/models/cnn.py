@@ -15,15 +15,11 @@ class CNN(Model):
     Each block halves height and width and doubles the channels.
 
     Args:
-        spec: Shape and classes of the images, derived from the data.
         width: Number of channels of the first block, >= 1.
         depth: Number of blocks, >= 1.
         dropout: Probability of dropping a flattened feature during training, in [0, 1).
         norm: Normalisation after each convolution.
         activation: Activation after each normalisation.
-
-    Raises:
-        ValueError: The images are too small for that many blocks.
     """
 
     needs = "image"

@@ -1,11 +1,6 @@
 """Inputs and outputs of a saved model, for use without the training code."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from project.core.types import Column
@@ -28,8 +23,7 @@ class Predictor(nn.Module):
         return self.model.task.predict(self.model(inputs))
 
 
-@dataclass(frozen=True)
-class Contract:
+class Contract(BaseModel, frozen=True):
     """Inputs and outputs of a saved model; stored beside it, and all that is needed to use it.
 
     Attributes:
@@ -47,18 +41,9 @@ class Contract:
     @classmethod
     def of(cls, model: Model) -> "Contract":
         """The contract of a model."""
-        spec, kind = model.spec, model.task.kind
-        return cls(kind, spec.shape, spec.classes if kind == "classification" else (), spec.columns)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Contract":
-        """The contract that ``to_plain`` turned into plain values."""
-        return TypeAdapter(Contract).validate_python(plain)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Lists, numbers and strings only, ready for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        spec, task = model.spec, model.task.kind
+        classes = spec.classes if task == "classification" else ()
+        return cls(task=task, shape=spec.shape, classes=classes, columns=spec.columns)
 
     @property
     def is_image(self) -> bool:

@@ -15,7 +15,6 @@ class Linear(Model):
     """One linear layer; a small one logs its parameters at every step, to show how they converge.
 
     Args:
-        spec: Shape and classes of the data, derived from them.
         standardise: Whether the inputs are standardised; gradient descent is slower on raw ones.
         start: Initial value of each weight and bias; with 0, the first prediction is the mean.
     """
@@ -37,12 +36,10 @@ class Linear(Model):
         outputs: Tensor = self.fc(self.features(inputs))
         return outputs
 
-    def on_train_batch_end(
-        self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *arguments: Any) -> None:
         """Adds the parameters to the step's metrics: ``weight/0``, ``weight/1``, ..., ``bias``."""
         if self.fc.weight.numel() + 1 <= MAX_LOGGED:
             values = torch.cat([self.fc.weight.detach().flatten(), self.fc.bias.detach()])
             names = [*(f"weight/{i}" for i in range(self.fc.in_features)), "bias"]
             self._step |= dict(zip(names, values, strict=True))
-        super().on_train_batch_end(outputs, batch, batch_idx)
+        super().on_train_batch_end(*arguments)

@@ -11,7 +11,6 @@ class MLP(Model):
     """Fully connected layers with ReLU and dropout.
 
     Args:
-        spec: Shape and classes of the data, derived from them.
         width: Number of units per hidden layer, >= 1.
         depth: Number of hidden layers, >= 1.
         dropout: Probability of dropping a hidden unit during training, in [0, 1).

@@ -13,9 +13,6 @@ class Encode(nn.Module):
 
     The features are, in this order: the imputed numbers, a flag for each numeric column that may
     have missing values, and the one-hot encoded categories.
-
-    Args:
-        columns: Columns as fitted on the training split.
     """
 
     numbers: Tensor
@@ -49,13 +46,10 @@ class Encode(nn.Module):
 
 
 class Scale(nn.Module):
-    """Raw inputs to standardised network inputs.
+    """Raw inputs to standardised network inputs, or to inputs in their own units (``arrange``).
 
     Images (B, H, W, C) uint8 become (B, C, H, W). Moving the channels is a view: the result is in
     PyTorch's channels_last layout, the fast one. Table rows become features (B, F).
-
-    Args:
-        spec: Shape, statistics and columns of the data.
     """
 
     mean: Tensor

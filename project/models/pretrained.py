@@ -13,9 +13,8 @@ from torchvision import models
 
 from project.core.errors import UserError, nearest
 from project.core.types import NonNegativeInt, Probability, Spec
-from project.models.base import Model
+from project.models.base import Model, split_by_decay
 from project.models.layers import Dropout
-from project.models.recipe import split_by_decay
 
 NUM_IMAGENET_CLASSES = 1000
 TIMEOUT = 10.0  # seconds; torch hub itself would wait for a silent server without limit
@@ -32,7 +31,6 @@ class Pretrained(Model):
     Dropout inside torchvision's networks depends on the number of devices; the new head's doesn't.
 
     Args:
-        spec: Shape and classes of the images, derived from the data.
         name: Name of the network, as in ``torchvision.models.list_models()``.
         weights: ``none``, or torchvision's name of the weights, such as ``DEFAULT`` or
             ``IMAGENET1K_V1``; they are downloaded once into torch hub's cache.
@@ -40,10 +38,6 @@ class Pretrained(Model):
         head_epochs: Number of epochs of the first phase, >= 0.
         backbone_lr_factor: Learning rate of the backbone divided by that of the head, in (0, 1].
         dropout: Probability of dropping an input of the new head during training, in [0, 1).
-
-    Raises:
-        UserError: The weights can't be downloaded, or their file in the cache is broken.
-        ValueError: The network or weights don't exist, or the images are too small for the network.
     """
 
     needs = "image"
@@ -75,20 +69,19 @@ class Pretrained(Model):
         """The head's groups, then the backbone's, which have a lower learning rate."""
         if self.backbone_lr_factor == 1:
             return super().parameter_groups()
-        head = [p for p in self.network.parameters() if p in self._head]
-        backbone = split_by_decay(p for p in self.network.parameters() if p not in self._head)
-        factor = {"lr_factor": self.backbone_lr_factor}
-        return split_by_decay(head) + [group | factor for group in backbone]
+        parameters = list(self.network.parameters())
+        head = split_by_decay(p for p in parameters if p in self._head)
+        backbone = split_by_decay(p for p in parameters if p not in self._head)
+        return head + [group | {"lr_factor": self.backbone_lr_factor} for group in backbone]
 
     def on_train_epoch_start(self) -> None:
         """Sets the phase, which depends on the epoch alone, so that a resumed run is in it too."""
         super().on_train_epoch_start()
-        if not self.has_phases:
-            return
-        self.is_frozen = self.current_epoch < self.head_epochs
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(not self.is_frozen or parameter in self._head)
-        self.train()
+        if self.has_phases:
+            self.is_frozen = self.current_epoch < self.head_epochs
+            for parameter in self.network.parameters():
+                parameter.requires_grad_(not self.is_frozen or parameter in self._head)
+            self.train()
 
     def train(self, mode: bool = True) -> "Pretrained":
         """Sets the mode; a frozen backbone stays in eval mode to keep its batch statistics."""
@@ -106,41 +99,30 @@ class Pretrained(Model):
 
     def _check_size(self, name: str) -> None:
         """Runs the network once, so that images of the wrong size are reported before training."""
-        state = torch.get_rng_state()
+        height, width, channels = self.spec.shape
         self.eval()
         try:
-            with torch.no_grad():
-                self(torch.zeros(1, *self.spec.shape, dtype=torch.uint8))
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self(torch.zeros(1, height, width, channels, dtype=torch.uint8))
         except (RuntimeError, AssertionError) as error:
-            height, width, _ = self.spec.shape
             raise ValueError(
                 f"name: {name} can't work on images of {height} x {width} ({error}): "
                 "expected a larger data.image_size, or another network"
             ) from None
-        finally:
-            torch.set_rng_state(state)
-            self.train()
+        self.train()
 
 
 def _load(name: str, weights: str) -> nn.Module:
     names = models.list_models(module=models)
     if name not in names:
         raise ValueError(f"name: {name}: {nearest(name, names)}")
+    network: nn.Module
     if weights == "none":
-        has_option = name in ("googlenet", "inception_v3")  # they warn unless it is set
-        options = {"init_weights": True} if has_option else {}
-        network: nn.Module = models.get_model(name, weights=None, **options)
-    else:
-        network = _load_pretrained(name, weights)
-    if getattr(network, "aux_logits", False):  # GoogLeNet and Inception: side heads for training
-        network.aux_logits = False  # type: ignore[assignment]
-        for side in ("aux1", "aux2", "AuxLogits"):
-            if hasattr(network, side):
-                setattr(network, side, None)
-    return network
-
-
-def _load_pretrained(name: str, weights: str) -> nn.Module:
+        # Without side heads for training; an unset init_weights makes torchvision warn.
+        has_side_heads = name in ("googlenet", "inception_v3")
+        options = {"aux_logits": False, "init_weights": True} if has_side_heads else {}
+        network = models.get_model(name, weights=None, **options)
+        return network
     choices = models.get_model_weights(name)
     names = {*choices.__members__, "DEFAULT"}
     if weights not in names:
@@ -148,8 +130,7 @@ def _load_pretrained(name: str, weights: str) -> nn.Module:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
-        network: nn.Module = models.get_model(name, weights=weights)
-        return network
+        network = models.get_model(name, weights=weights)
     except OSError as error:
         raise UserError(
             f"model.weights: {weights}: {name}'s weights are not in torch hub's cache and can't be "
@@ -163,20 +144,22 @@ def _load_pretrained(name: str, weights: str) -> nn.Module:
         ) from None
     finally:
         socket.setdefaulttimeout(timeout)
+    if name == "inception_v3":  # the only one that keeps its side head
+        network.aux_logits, network.AuxLogits = False, None  # type: ignore[assignment]
+    return network
 
 
 def _replace_head(network: nn.Module, num_outputs: int, dropout: float) -> nn.Module:
     """Replaces the layer with ImageNet's 1,000 outputs by dropout and a new layer; returns them."""
-    for path, module in reversed(list(network.named_modules())):
-        head: nn.Module
-        if isinstance(module, nn.Linear) and module.out_features == NUM_IMAGENET_CLASSES:
-            head = nn.Linear(module.in_features, num_outputs)
-        elif isinstance(module, nn.Conv2d) and module.out_channels == NUM_IMAGENET_CLASSES:
-            head = nn.Conv2d(module.in_channels, num_outputs, kernel_size=1)
+    for path, layer in reversed(list(network.named_modules())):
+        new: nn.Module
+        if isinstance(layer, nn.Linear) and layer.out_features == NUM_IMAGENET_CLASSES:
+            new = nn.Linear(layer.in_features, num_outputs)
+        elif isinstance(layer, nn.Conv2d) and layer.out_channels == NUM_IMAGENET_CLASSES:
+            new = nn.Conv2d(layer.in_channels, num_outputs, kernel_size=1)
         else:
             continue
-        parent, _, attribute = path.rpartition(".")
-        new = nn.Sequential(Dropout(dropout), head)
-        setattr(network.get_submodule(parent), attribute, new)
-        return new
+        head = nn.Sequential(Dropout(dropout), new)
+        network.set_submodule(path, head)
+        return head
     raise ValueError(f"name: this network has no layer of {NUM_IMAGENET_CLASSES:,} outputs")

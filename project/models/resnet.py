@@ -9,14 +9,7 @@ from project.models.layers import Dropout, NormName, make_norm
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut.
-
-    Args:
-        in_channels: Number of input channels.
-        out_channels: Number of output channels.
-        stride: Stride of the first convolution.
-        norm: Normalisation after each convolution.
-    """
+    """Two 3 x 3 convolutions, the first one strided, beside a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: NormName) -> None:
         super().__init__()
@@ -46,7 +39,6 @@ class ResNet(Model):
     their height and width by four.
 
     Args:
-        spec: Shape and classes of the images, derived from the data.
         width: Number of channels of the first stage, >= 1; each further stage doubles them.
         depth: Number of residual blocks per stage, >= 1.
         dropout: Probability of dropping a pooled feature during training, in [0, 1).

@@ -16,8 +16,6 @@ def constant(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.0) -> LRSc
     """Keeps the learning rate constant.
 
     Args:
-        optimizer: Optimiser whose ``lr`` is scaled.
-        num_steps: Number of steps of the whole run.
         warmup: Share of the steps in which the learning rate rises from 0, in [0, 1).
     """
     return LambdaLR(optimizer, lambda step: _rise(step, warmup * num_steps))
@@ -27,17 +25,13 @@ def cosine(optimizer: Optimizer, num_steps: int, warmup: WarmUp = 0.1) -> LRSche
     """Lowers the learning rate to 0 along a half cosine (https://arxiv.org/abs/1608.03983).
 
     Args:
-        optimizer: Optimiser whose ``lr`` is scaled.
-        num_steps: Number of steps of the whole run.
         warmup: Share of the steps in which the learning rate rises from 0, in [0, 1).
     """
     num_warmup = warmup * num_steps
 
     def factor(step: int) -> float:
-        if step < num_warmup:
-            return _rise(step, num_warmup)
-        progress = (step - num_warmup) / max(1.0, num_steps - num_warmup)
-        return (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        progress = max(0.0, step - num_warmup) / max(1.0, num_steps - num_warmup)
+        return _rise(step, num_warmup) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
     return LambdaLR(optimizer, factor)
 
@@ -46,14 +40,10 @@ def onecycle(optimizer: Optimizer, num_steps: int, warmup: Share = 0.3) -> LRSch
     """Raises the learning rate to ``lr``, then lowers it to nearly 0 (arXiv:1708.07120).
 
     Args:
-        optimizer: Optimiser whose ``lr`` is the peak.
-        num_steps: Number of steps of the whole run.
         warmup: Share of the steps before the peak, in (0, 1).
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(
-        optimizer, peaks, total_steps=num_steps, pct_start=warmup, cycle_momentum=False
-    )
+    return OneCycleLR(optimizer, peaks, num_steps, pct_start=warmup, cycle_momentum=False)
 
 
 def _rise(step: int, num_warmup: float) -> float:

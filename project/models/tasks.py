@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+import torchmetrics as tm
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, R2Score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.image import PeakSignalNoiseRatio
 
@@ -14,22 +14,12 @@ from project.core.types import Spec
 
 
 class Task(nn.Module):
-    """Loss, metrics and predictions of one kind of problem.
-
-    Args:
-        spec: Shape, classes and statistics of the data.
-
-    Attributes:
-        kind: Name of the task as stored with a saved model.
-        score: Metric by which checkpoints, runs and trials are compared.
-        mode: Whether the score is minimised or maximised.
-        gap: Metrics whose generalisation gap is logged, besides the loss.
-    """
+    """Loss, metrics and predictions of one kind of problem."""
 
     kind: ClassVar[Literal["classification", "regression", "reconstruction"]]
-    score: ClassVar[str]
-    mode: ClassVar[Literal["min", "max"]]
-    gap: ClassVar[tuple[str, ...]] = ()
+    score: ClassVar[str]  # metric by which checkpoints, runs and trials are compared
+    mode: ClassVar[Literal["min", "max"]]  # whether the score is minimised or maximised
+    gap: ClassVar[tuple[str, ...]] = ()  # metrics whose generalisation gap is logged
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -40,20 +30,14 @@ class Task(nn.Module):
         return targets
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of a batch: a scalar.
-
-        Args:
-            outputs: Outputs of the network, (B, ...).
-            inputs: Raw inputs, (B, H, W, C) or (B, F).
-            targets: Class indices or values, (B,).
-        """
+        """Mean loss of a network's outputs (B, ...) for raw inputs and targets (B,), a scalar."""
         raise NotImplementedError
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Predictions (B, ...) of the network's outputs, in the unit that users see."""
         raise NotImplementedError
 
-    def metrics(self) -> MetricCollection:
+    def metrics(self) -> dict[str, tm.Metric]:
         """New metrics that compare predictions with the reference."""
         raise NotImplementedError
 
@@ -70,7 +54,7 @@ class Regressor(Task):
     mode = "min"
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``Task.loss``; outputs are (B, 1)."""
+        """Loss of outputs (B, 1)."""
         standardised = (targets - self.spec.target_mean) / self.spec.target_std
         return F.mse_loss(outputs.float().squeeze(1), standardised)
 
@@ -78,54 +62,46 @@ class Regressor(Task):
         """Values (B,) in the unit of the targets."""
         return outputs.float().squeeze(1) * self.spec.target_std + self.spec.target_mean
 
-    def metrics(self) -> MetricCollection:
-        """See ``Task.metrics``."""
-        rmse = MeanSquaredError(squared=False)
-        return MetricCollection({"rmse": rmse, "mae": MeanAbsoluteError(), "r2": R2Score()})
+    def metrics(self) -> dict[str, tm.Metric]:
+        """RMSE, MAE and R2."""
+        rmse = tm.MeanSquaredError(squared=False)
+        return {"rmse": rmse, "mae": tm.MeanAbsoluteError(), "r2": tm.R2Score()}
 
 
 class Classifier(Task):
-    """Cross entropy, with optional label smoothing and class weights during training.
-
-    Attributes:
-        label_smoothing: Probability mass moved to the wrong classes (arXiv:1512.00567).
-        has_class_weights: Whether a sample is weighted by N / (classes x samples of its class).
-    """
+    """Cross entropy, with optional label smoothing and class weights during training."""
 
     kind = "classification"
     score = "accuracy"
     mode = "max"
     gap = ("accuracy",)
-    class_weights: Tensor
+    class_weights: Tensor  # N / (classes x samples of the class)
+    label_smoothing = 0.0  # probability mass moved to the wrong classes (arXiv:1512.00567)
+    has_class_weights = False
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
-        self.label_smoothing = 0.0
-        self.has_class_weights = False
         counts = torch.tensor(spec.class_counts or [1.0] * spec.num_outputs)
         weights = counts.sum() / (len(counts) * counts.clamp(min=1))
         self.register_buffer("class_weights", weights, persistent=False)
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``Task.loss``; outputs are logits (B, classes)."""
+        """Loss of logits (B, classes); plain cross entropy in eval mode."""
         if not self.training:
             return F.cross_entropy(outputs.float(), targets)
-        return F.cross_entropy(
-            outputs.float(),
-            targets,
-            weight=self.class_weights if self.has_class_weights else None,
-            label_smoothing=self.label_smoothing,
-        )
+        weight = self.class_weights if self.has_class_weights else None
+        smoothing = self.label_smoothing
+        return F.cross_entropy(outputs.float(), targets, weight, label_smoothing=smoothing)
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Probabilities (B, classes)."""
         return outputs.float().softmax(dim=1)
 
-    def metrics(self) -> MetricCollection:
-        """See ``Task.metrics``."""
+    def metrics(self) -> dict[str, tm.Metric]:
+        """Accuracy, and F1 averaged over the classes."""
         accuracy = MulticlassAccuracy(self.spec.num_outputs, average="micro", validate_args=False)
         f1 = MulticlassF1Score(self.spec.num_outputs, average="macro", validate_args=False)
-        return MetricCollection({"accuracy": accuracy, "f1": f1})
+        return {"accuracy": accuracy, "f1": f1}
 
 
 class Reconstructor(Task):
@@ -140,40 +116,32 @@ class Reconstructor(Task):
         return inputs.float() / 255
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """See ``Task.loss``; outputs are (B, H, W, C) in [0, 1]."""
+        """Loss of outputs (B, H, W, C) in [0, 1]."""
         return F.mse_loss(outputs.float(), self.reference(inputs, targets))
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Reconstructed images (B, H, W, C) in [0, 1]."""
         return outputs.float()
 
-    def metrics(self) -> MetricCollection:
-        """See ``Task.metrics``; PSNR in dB, over all pixels together."""
-        psnr = PeakSignalNoiseRatio(data_range=1.0)
-        return MetricCollection({"mae": MeanAbsoluteError(), "psnr": psnr})
+    def metrics(self) -> dict[str, tm.Metric]:
+        """MAE, and PSNR in dB over all pixels together."""
+        return {"mae": tm.MeanAbsoluteError(), "psnr": PeakSignalNoiseRatio(data_range=1.0)}
 
 
-class SplitMetrics(nn.Module):
-    """Loss and metrics over one split: exact means over samples for any batch sizes and ranks.
-
-    Args:
-        task: Task whose metrics are computed.
-    """
+class SplitMetrics(tm.MetricCollection):
+    """Loss and metrics over one split: exact means over samples for any batch sizes and ranks."""
 
     def __init__(self, task: Task) -> None:
-        super().__init__()
         # torchmetrics skips NaN by default; replaced by infinity, it makes the mean infinite.
-        self.loss = MeanMetric(nan_strategy=math.inf)
-        self.metrics = task.metrics()
+        super().__init__({"loss": tm.MeanMetric(nan_strategy=math.inf), **task.metrics()})
 
-    def update(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
+    def add(self, loss: Tensor, predictions: Tensor, reference: Tensor) -> None:
         """Adds a batch: its mean loss, its predictions (B, ...) and the true values (B, ...)."""
-        self.loss.update(loss, weight=len(reference))
-        self.metrics.update(predictions, reference)
+        weight = len(reference)
+        self.update(value=loss, weight=weight, preds=predictions, target=reference)
 
     def compute(self) -> dict[str, Tensor]:
-        """Values by name, over all ranks; resets the metrics."""
-        values = {"loss": self.loss.compute(), **self.metrics.compute()}
-        self.loss.reset()
-        self.metrics.reset()
-        return values
+        """Values by name, the loss first, over all ranks; resets the metrics."""
+        values = super().compute()
+        self.reset()
+        return {"loss": values.pop("loss"), **values}

@@ -49,7 +49,7 @@ def report(
     predictor = Predictor(model.cpu().to(memory_format=torch.contiguous_format))
     num_examples = min(2, len(data.val))
     example = data.val.inputs[:num_examples]
-    contract = Contract.of(model).to_plain()
+    contract = Contract.of(model).model_dump(mode="json")
     log_model(run, predictor, example, predictions[:num_examples], result.best_step, contract)
 
 
@@ -86,7 +86,7 @@ def measure(
         outputs = model(inputs)
         predictions = model.task.predict(outputs)
         reference = model.task.reference(inputs, targets)
-        evaluation.update(model.task.loss(outputs, inputs, targets), predictions, reference)
+        evaluation.add(model.task.loss(outputs, inputs, targets), predictions, reference)
         if not isinstance(model.task, Reconstructor) or sum(map(len, parts)) < NUM_REBUILT:
             parts.append(predictions.cpu().numpy())
     metrics = {name: value.item() for name, value in evaluation.compute().items()}

@@ -74,7 +74,9 @@ def export(
         path = Path(temporary) / f"{name}.{format}"
         samples = _samples(data)
         difference = _check(model, _write_graph(model, samples[:2], path), samples)
-        contract = json.dumps(Contract.of(model).to_plain(), indent=2, ensure_ascii=False)
+        contract = json.dumps(
+            Contract.of(model).model_dump(mode="json"), indent=2, ensure_ascii=False
+        )
         path.with_name("contract.json").write_text(contract, encoding="utf-8")
         write_card(path.with_name("card.md"), trained, data, model, path.name, difference)
         try:

@@ -83,4 +83,4 @@ class SavedModel:
 def load_model(run: str) -> SavedModel:
     """Loads the model of a run or of the registry; see ``project.tracking.models.load``."""
     network, contract = load(run)
-    return SavedModel(network, Contract.from_plain(contract))
+    return SavedModel(network, Contract.model_validate(contract))

@@ -27,7 +27,7 @@ def evaluate_in_batches(task: Classifier | Regressor, outputs, targets, sizes) -
     for size in sizes:
         part = slice(start, start + size)
         out, true = torch.from_numpy(outputs[part]), torch.from_numpy(targets[part])
-        evaluation.update(task.loss(out, true, true), task.predict(out), true)
+        evaluation.add(task.loss(out, true, true), task.predict(out), true)
         start += size
     return {name: value.item() for name, value in evaluation.compute().items()}
 
@@ -64,7 +64,7 @@ def test_reconstruction_is_measured_in_units_of_full_scale() -> None:
     expected = np.mean((inputs.numpy() / 255 - 0.5) ** 2)
     assert task.loss(outputs, inputs, inputs).item() == pytest.approx(expected, rel=1e-5)
     evaluation = SplitMetrics(task)
-    evaluation.update(task.loss(outputs, inputs, inputs), outputs, task.reference(inputs, inputs))
+    evaluation.add(task.loss(outputs, inputs, inputs), outputs, task.reference(inputs, inputs))
     assert evaluation.compute()["psnr"].item() == pytest.approx(
         -10 * math.log10(expected), rel=1e-4
     )

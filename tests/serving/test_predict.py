@@ -216,6 +216,6 @@ def test_an_autoencoder_predicts_its_reconstruction_error(
 
 def test_the_contract_survives_json(table_run: FitResult) -> None:
     contract = load_model(table_run.run_id).contract
-    plain = json.loads(json.dumps(contract.to_plain()))
-    assert Contract.from_plain(plain) == contract
+    plain = json.loads(json.dumps(contract.model_dump(mode="json")))
+    assert Contract.model_validate(plain) == contract
     assert contract.columns[-2].categories == ("high", "low")
