@@ -52,7 +52,8 @@ def train(
         with _open_run(config, data, devices, resume, tags or {}) as run:
             if should_stop is None:
                 warn_of_data(data)
-                say(_describe(config, data, model, devices, run))
+                precision = choose_precision(config.trainer, model, devices)
+                say(f"{_describe(config, data, model)}, {devices}, {precision}, run {run.id}")
             if not run.has_start:  # a new run, or one that was stopped before
                 run.log_start(config, data)
             result = fit(config, data, model, run, devices, should_stop)
@@ -73,14 +74,11 @@ def _open_run(
     return run
 
 
-def _describe(config: Config, data: DataModule, model: Model, devices: Devices, run: Run) -> str:
+def _describe(config: Config, data: DataModule, model: Model) -> str:
     num_parameters = sum(each.numel() for each in model.parameters())
     sizes = ", ".join(f"{name} {len(getattr(data.split, name)):,}" for name in data.fingerprints)
-    return (
-        f"{config.model_name} with {num_parameters:,} parameters, "
-        f"{config.data_name} ({sizes}), {devices}, "
-        f"{choose_precision(config.trainer, model, devices)}, run {run.id}"
-    )
+    network = f"{config.model_name} with {num_parameters:,} parameters"
+    return f"{network}, {config.data_name} ({sizes})"
 
 
 def warn_of_data(data: DataModule) -> None:

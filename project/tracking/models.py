@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
-import mlflow.pytorch  # at the top: its import resets the level of Lightning's logger
+import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException

@@ -9,10 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from project.config.check import Config
 from project.core.console import say
+from project.models.base import Model
 from project.tracking.run import Run
 
 # Called after each epoch with (epoch, score), counting from 1; returns True to stop the run.
@@ -22,11 +25,7 @@ PER_EPOCH = re.compile(r"(val|gap)/.+|train/(?!(loss|penalty|lr|grad_norm)$).+")
 
 
 class EpochSeed(Callback):
-    """Makes dropout a function of (seed, epoch): the same before and after a resume.
-
-    Args:
-        seed: Seed of the run.
-    """
+    """Makes dropout a function of (seed, epoch): the same before and after a resume."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -41,18 +40,11 @@ class EpochSeed(Callback):
 
 
 class History(Callback):
-    """Keeps the metrics of every epoch, in the checkpoint too.
-
-    Args:
-        run: Run in MLflow.
-
-    Attributes:
-        values: Values per epoch by metric name; ``step`` is their step in MLflow.
-    """
+    """Keeps the metrics of every epoch of a run, in the checkpoint too."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.values: dict[str, list[float]] = {}
+        self.values: dict[str, list[float]] = {}  # by metric; ``step`` is their step in MLflow
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Appends the epoch's values."""
@@ -68,10 +60,9 @@ class History(Callback):
         """Takes the values of a checkpoint."""
         self.values = state_dict["values"]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, *arguments: Any) -> None:
         """Reads the values from MLflow if the checkpoint is older than this callback."""
+        checkpoint: dict[str, Any] = arguments[-1]
         if self.state_key not in checkpoint["callbacks"]:
             num_epochs = checkpoint["epoch"] + 1
             self.values = {"step": self.run.history("val/loss")[0].tolist()[:num_epochs]}
@@ -85,15 +76,12 @@ class Pruning(Callback):
     Args:
         should_stop: Function to call; None never stops.
         monitor: Name of the metric passed to it.
-
-    Attributes:
-        stopped_at: Epoch after which it stopped the run, counted from 1; None if it did not.
     """
 
     def __init__(self, should_stop: ShouldStop | None, monitor: str) -> None:
         self.should_stop = should_stop
         self.monitor = monitor
-        self.stopped_at: int | None = None
+        self.stopped_at: int | None = None  # epoch after which it stopped the run, from 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Decides; the trainer still saves this epoch's checkpoint before it stops."""
@@ -137,21 +125,19 @@ class Progress(Callback):
     """
 
     def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
+        self.names = dict.fromkeys(("train/loss_epoch", "val/loss", monitor))
         self._bar = tqdm(disable=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens the bar."""
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        options = {"unit": "step", "leave": False, "mininterval": 0.2}
+        is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=int(trainer.num_training_batches),
-            desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
-            unit="step",
-            leave=False,
-            mininterval=0.2,
-            disable=not sys.stderr.isatty(),
+            desc=epoch, total=int(trainer.num_training_batches), disable=not is_terminal, **options
         )
 
-    def on_train_batch_end(self, *arguments: Any, **options: Any) -> None:
+    def on_train_batch_end(self, *arguments: Any) -> None:
         """Advances the bar."""
         self._bar.update()
 
@@ -159,11 +145,33 @@ class Progress(Callback):
         """Closes the bar and prints the line."""
         self._bar.close()
         values = trainer.callback_metrics
-        names = dict.fromkeys(("train/loss_epoch", "val/loss", self.monitor))
-        metrics = "  ".join(f"{name} {values[name].item():.4f}" for name in names)
+        metrics = "  ".join(f"{name} {values[name].item():.4f}" for name in self.names)
         epoch = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
         say(f"{epoch}  {metrics}  {values['train/samples_per_second'].item():,.0f} samples/s")
 
-    def on_exception(self, *arguments: Any, **options: Any) -> None:
+    def on_exception(self, *arguments: Any) -> None:
         """Closes the bar."""
         self._bar.close()
+
+
+def make_callbacks(config: Config, model: Model, run: Run) -> list[Callback]:
+    """Seeding, averaging and early stopping if the config has them, and the checkpoints."""
+    monitor, mode = f"val/{model.task.score}", model.task.mode
+    callbacks: list[Callback] = [EpochSeed(config.seed)]
+    if (decay := config.trainer.ema_decay) is not None:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay)))
+    if (patience := config.trainer.patience) is not None:
+        callbacks.append(Patience(monitor, mode=mode, patience=patience))
+    # Two, because `save_last` saves only in epochs that are among the best; `last` comes last, as
+    # it holds the state of the other callbacks.
+    for path, monitored in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
+        checkpoint = Checkpoint(
+            dirpath=run.folder,
+            filename=path.stem,
+            monitor=monitored,
+            mode=mode,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        callbacks.append(checkpoint)
+    return callbacks

@@ -16,15 +16,10 @@ from project.models.base import Model
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices of a run.
+    """Devices of a run."""
 
-    Attributes:
-        accelerator: ``cpu`` or ``gpu``.
-        count: Number of processes, one per device.
-    """
-
-    accelerator: str
-    count: int
+    accelerator: str  # `cpu` or `gpu`
+    count: int  # number of processes, one per device
 
     @property
     def torch_device(self) -> torch.device:
@@ -37,32 +32,28 @@ class Devices:
 
 
 def choose_devices(settings: TrainerSettings, batch_size: int = 1) -> Devices:
-    """Chooses the devices of a run.
+    """Chooses the devices of a run; a UserError names the ones that the machine lacks.
 
     Args:
-        settings: Trainer settings of the config.
         batch_size: Number of samples that the number of GPUs must divide if it is ``auto``.
-
-    Raises:
-        UserError: The machine lacks the devices.
     """
     num_gpus = torch.cuda.device_count()
-    if settings.accelerator == "gpu" and num_gpus == 0:
-        raise UserError("trainer.accelerator: gpu: there is no GPU: expected auto or cpu")
     use_gpu = settings.accelerator != "cpu" and num_gpus > 0
+    if settings.accelerator == "gpu" and not use_gpu:
+        raise UserError("trainer.accelerator: gpu: there is no GPU: expected auto or cpu")
     if settings.precision == "16-mixed" and not use_gpu:
         raise UserError(
             "trainer.precision: 16-mixed: expected auto, 32-true or bf16-mixed on a CPU"
         )
-    if settings.devices == "auto":
-        if not use_gpu:
-            return Devices("cpu", 1)
-        return Devices("gpu", max(n for n in range(1, num_gpus + 1) if batch_size % n == 0))
-    available = num_gpus if use_gpu else os.cpu_count() or 1
-    if settings.devices > available:
-        kind = "GPUs" if use_gpu else "CPU cores"
-        raise UserError(f"trainer.devices: {settings.devices}: expected at most {available} {kind}")
-    return Devices("gpu" if use_gpu else "cpu", settings.devices)
+    if settings.devices != "auto":
+        count, available = settings.devices, num_gpus if use_gpu else os.cpu_count() or 1
+        if count > available:
+            kind = "GPUs" if use_gpu else "CPU cores"
+            raise UserError(f"trainer.devices: {count}: expected at most {available} {kind}")
+    else:
+        counts = range(1, num_gpus + 1) if use_gpu else [1]
+        count = max(n for n in counts if batch_size % n == 0)
+    return Devices("gpu" if use_gpu else "cpu", count)
 
 
 def choose_precision(settings: TrainerSettings, model: nn.Module, devices: Devices) -> Any:

@@ -1,41 +1,34 @@
-"""Runs the Trainer: in this process, or in one process per device."""
+"""Runs the Trainer: in this process, or in one process per device with torch's launcher."""
 
 import logging
 import os
+import sys
 import warnings
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from project.config.build import build_data
 from project.config.check import Config
-from project.core.errors import Pruned
+from project.core.errors import Pruned, TrainingError, UserError
+from project.core.signals import Stopped, raise_when_stopped
 from project.data.module import DataModule
 from project.models.base import Model
 from project.tracking.logger import metric_logger
 from project.tracking.run import Run
-from project.training.callbacks import (
-    Checkpoint,
-    EpochSeed,
-    History,
-    Patience,
-    Progress,
-    Pruning,
-    ShouldStop,
-)
+from project.training.callbacks import History, Progress, Pruning, ShouldStop, make_callbacks
 from project.training.devices import Devices, choose_precision, make_model
-from project.training.launch import launch
 from project.training.results import FitResult
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-# Silence Lightning's hints about devices, tensor cores and log intervals: we set these ourselves.
-for _name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning|torchmetrics|torch\.")
 
 
@@ -52,11 +45,7 @@ def fit(
     Metrics go to the run; ``best.ckpt`` and ``last.ckpt`` stay in its folder.
 
     Args:
-        config: Config of the run.
-        data: Data of the config.
         model: Untrained model; on several devices each process builds its own instead.
-        run: Run in MLflow.
-        devices: Devices to train on.
         should_stop: Called after each epoch to decide whether to stop; None prints a line instead.
             Pickled if there are several devices.
 
@@ -65,14 +54,13 @@ def fit(
         TrainingError: The loss is not finite, or a process died.
     """
     if devices.count > 1 and "RANK" not in os.environ:
-        result: FitResult = launch(_fit_rank, (config, run.id, devices, should_stop), devices.count)
-        return result
+        return _launch(config, run.id, devices, should_stop)
     started, is_main = perf_counter(), os.environ.get("RANK", "0") == "0"
-    score, mode = model.task.score, model.task.mode
-    history, pruning = History(run), Pruning(should_stop, f"val/{score}")
-    callbacks = [EpochSeed(config.seed), history, *_make_callbacks(config, model, run), pruning]
+    monitor = f"val/{model.task.score}"
+    history, pruning = History(run), Pruning(should_stop, monitor)
+    callbacks = [history, *make_callbacks(config, model, run), pruning]
     if should_stop is None and is_main:
-        callbacks.append(Progress(f"val/{score}"))
+        callbacks.append(Progress(monitor))
     with metric_logger(run, enabled=is_main) as logger:
         trainer = make_trainer(
             config,
@@ -86,44 +74,18 @@ def fit(
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     if pruning.stopped_at is not None:
         raise Pruned(f"epoch {pruning.stopped_at}")
-    return FitResult.of(run.id, history.values, score, mode, perf_counter() - started)
-
-
-def _fit_rank(
-    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
-) -> FitResult:
-    data = build_data(config)
-    return fit(config, data, make_model(config, data), Run(run_id), devices, should_stop)
-
-
-def _make_callbacks(config: Config, model: Model, run: Run) -> list[Callback]:
-    """Averaging and early stopping if the config has them, and the checkpoints."""
-    monitor, mode = f"val/{model.task.score}", model.task.mode
-    callbacks: list[Callback] = []
-    if config.trainer.ema_decay is not None:
-        average = get_ema_multi_avg_fn(config.trainer.ema_decay)
-        callbacks.append(WeightAveraging(multi_avg_fn=average))
-    if config.trainer.patience is not None:
-        callbacks.append(Patience(monitor, mode=mode, patience=config.trainer.patience))
-    # Two, because `save_last` saves only in epochs that are among the best; `last` comes last, as
-    # it holds the state of the other callbacks.
-    for path, monitored in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
-        checkpoint = Checkpoint(
-            dirpath=run.folder,
-            filename=path.stem,
-            monitor=monitored,
-            mode=mode,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        callbacks.append(checkpoint)
-    return callbacks
+    seconds = perf_counter() - started
+    return FitResult.of(run.id, history.values, model.task.score, model.task.mode, seconds)
 
 
 def make_trainer(
     config: Config, model: Model, devices: Devices, callbacks: list[Callback], **options: Any
 ) -> pl.Trainer:
     """A Trainer on the devices, in the run's precision; all else that it does is in callbacks."""
+    # Silence Lightning's hints about devices, tensor cores and log intervals: we set these
+    # ourselves. Not done once at import, because other packages reset the level.
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     strategy: Any = "auto"
     if devices.count > 1:
         backend = "nccl" if devices.accelerator == "gpu" else "gloo"
@@ -145,3 +107,61 @@ def make_trainer(
         deterministic="warn" if devices.accelerator == "gpu" else None,
         **options,
     )
+
+
+def _launch(
+    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
+) -> FitResult:
+    """Fits in one process per device, which form a process group; the result is that of rank 0."""
+    # Whatever the launcher would log is in the exception that it raises.
+    for name in ("elastic.multiprocessing.api", "elastic.agent.server.api", "launcher.api"):
+        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
+    with TemporaryDirectory() as folder:
+        launch_config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=devices.count,
+            run_id="train",
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            signals_to_handle="",  # this process's handlers stay, the launcher ends the others
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            results = elastic_launch(launch_config, _fit_rank)(config, run_id, devices, should_stop)
+        except ChildFailedError as error:
+            raise _translate(error) from None
+    result: FitResult = results[0]
+    return result
+
+
+def _translate(error: ChildFailedError) -> Exception:
+    """The exception of the process that failed first."""
+    rank, failure = error.get_first_failure()
+    report = failure.error_file_data.get("message", "")
+    if not isinstance(report, dict):  # it didn't get as far as an exception
+        exit_code = failure.exitcode
+        reason = failure.signal_name() if exit_code < 0 else f"exit code {exit_code}"
+        return TrainingError(f"a training process died: rank {rank}, {reason}")
+    kind, _, reason = report["message"].partition(": ")
+    for ours in (UserError, TrainingError, Pruned):
+        if kind == ours.__name__:
+            return ours(reason)
+    return RuntimeError(f"{report['message']}\n{report['extraInfo']['py_callstack']}")
+
+
+@record
+def _fit_rank(
+    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
+) -> FitResult:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices.count))
+    raise_when_stopped()  # until the process ends, so that a second signal doesn't cut it short
+    try:
+        data = build_data(config)
+        model = make_model(config, data)
+        return fit(config, data, model, Run(run_id), devices, should_stop)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.signum)

@@ -35,23 +35,14 @@ EXPLODED = 3.0  # times the best mean, above which the test ends
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Result of a learning-rate range test.
-
-    Attributes:
-        run_id: MLflow run id of the test.
-        rates: Learning rates, (N,).
-        losses: Loss of one batch at each rate, (N,).
-        smoothed: Smoothed losses, (N,).
-        suggested: Rate at which the loss falls fastest; None if it does not fall.
-        command: Command that trains with the suggested rate; empty if there is none.
-    """
+    """Result of a learning-rate range test, with one loss per rate."""
 
     run_id: str
     rates: Array
     losses: Array
     smoothed: Array
-    suggested: float | None
-    command: str
+    suggested: float | None  # rate at which the loss falls fastest; None if it does not fall
+    command: str  # trains with the suggested rate; empty if there is none
 
 
 class RaiseRate(Callback):
@@ -79,9 +70,10 @@ class RaiseRate(Callback):
             return
         self.losses.append(loss)
         recent = self.losses[-NUM_RECENT:]
+        mean = sum(recent) / len(recent)
         if len(recent) == NUM_RECENT:
-            self._best = min(self._best, sum(recent) / NUM_RECENT)
-        trainer.should_stop = sum(recent) / len(recent) > EXPLODED * self._best
+            self._best = min(self._best, mean)
+        trainer.should_stop = mean > EXPLODED * self._best
 
 
 def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
@@ -104,11 +96,10 @@ def find_lr(config: Config, overrides: Sequence[str] = ()) -> RangeTest:
         with Run.begin(config, None, {"mlflow.runName": name}) as run:
             run.log_params(config.flatten())
             for step, (rate, loss) in enumerate(zip(rates, losses, strict=True)):
-                run.log_metrics({"lr": float(rate), "train/loss": float(loss)}, step)
+                run.log_metrics({"lr": rate, "train/loss": loss}, step)
             if suggested is not None:
                 run.log_metrics({"suggested_lr": suggested}, 0)
-            figure = range_test(rates, losses, smoothed, suggested)
-            run.log_figures([("learning_rate", figure)])
+            run.log_figures([("learning_rate", range_test(rates, losses, smoothed, suggested))])
     command = ""
     if suggested is not None:
         # Quoted for the shell of make, in which a dollar is doubled, and for the user's own.
@@ -123,16 +114,9 @@ def _train(config: Config) -> tuple[Array, Array]:
     data = build_data(config)
     model = make_model(config, data)
     test = RaiseRate()
-    trainer = make_trainer(
-        config,
-        model,
-        devices,
-        [EpochSeed(config.seed), test],
-        max_steps=NUM_STEPS,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-    )
+    callbacks = [EpochSeed(config.seed), test]
+    options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
+    trainer = make_trainer(config, model, devices, callbacks, max_steps=NUM_STEPS, **options)
     trainer.fit(model, datamodule=data)
     return test.rates[: len(test.losses)], np.array(test.losses)
 
@@ -145,20 +129,13 @@ def smooth(losses: Array) -> Array:
 
 
 def suggest(rates: Array, smoothed: Array) -> float | None:
-    """The rate at which the smoothed loss falls fastest; None if it does not fall.
-
-    Args:
-        rates: Increasing learning rates, (N,).
-        smoothed: Smoothed losses, (N,).
-    """
+    """The rising rate (N,) at which the smoothed loss (N,) falls fastest; None if it never does."""
     lowest = int(smoothed.argmin())
-    if lowest < 3 * SIGMA:
-        return None
     start = smoothed[: 2 * SIGMA]  # too low a rate to learn anything: noise alone
-    if smoothed[lowest] > start.mean() - 3 * start.std():
+    if lowest < 3 * SIGMA or smoothed[lowest] > start.mean() - 3 * start.std():
         return None
-    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
-    return float(rates[2 * SIGMA :][int(slopes[2 * SIGMA :].argmin())])
+    slopes = np.gradient(smoothed, np.log(rates))
+    return float(rates[2 * SIGMA + int(slopes[2 * SIGMA : lowest + 1].argmin())])
 
 
 def show(result: RangeTest) -> None:

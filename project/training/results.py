@@ -9,28 +9,16 @@ History = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class FitResult:
-    """Result of a training run: its best epoch, and the metrics of every epoch.
-
-    Attributes:
-        run_id: MLflow run id.
-        score_name: Metric on val that selects the best epoch, such as ``accuracy``.
-        score: Score of the best epoch.
-        best_epoch: Best epoch, counted from 1; the earliest of several with equal scores.
-        num_epochs: Number of epochs trained.
-        metrics: Metrics on val at the best epoch, by name, such as ``loss``.
-        history: Values per epoch by metric name, such as ``val/loss``; ``step`` is their step in
-            MLflow.
-        seconds: Duration of the training in seconds; of a resumed run, only since it was resumed.
-    """
+    """Result of a training run: its best epoch, and the metrics of every epoch."""
 
     run_id: str
-    score_name: str
-    score: float
-    best_epoch: int
+    score_name: str  # metric on val that selects the best epoch, such as `accuracy`
+    score: float  # of the best epoch
+    best_epoch: int  # counted from 1; the earliest of several with equal scores
     num_epochs: int
-    metrics: Mapping[str, float]
-    history: History
-    seconds: float
+    metrics: Mapping[str, float]  # on val at the best epoch, by name, such as `loss`
+    history: History  # values per epoch by name, such as `val/loss`; `step` is MLflow's step
+    seconds: float  # of a resumed run, only since it was resumed
 
     @classmethod
     def of(
@@ -43,21 +31,12 @@ class FitResult:
     ) -> "FitResult":
         """The result with the best epoch of a history."""
         scores = history[f"val/{score_name}"]
-        score = max(scores) if mode == "max" else min(scores)
-        best = scores.index(score)
+        best = scores.index(max(scores) if mode == "max" else min(scores))
+        values = {name: each[best] for name, each in history.items()}
+        metrics = {k.removeprefix("val/"): v for k, v in values.items() if k.startswith("val/")}
+        num_epochs = len(scores)
         return cls(
-            run_id=run_id,
-            score_name=score_name,
-            score=score,
-            best_epoch=best + 1,
-            num_epochs=len(scores),
-            metrics={
-                name.removeprefix("val/"): values[best]
-                for name, values in history.items()
-                if name.startswith("val/")
-            },
-            history=history,
-            seconds=seconds,
+            run_id, score_name, scores[best], best + 1, num_epochs, metrics, history, seconds
         )
 
     @property
