@@ -19,7 +19,7 @@ from project.data.images.similar import hash_small
 from project.data.ratios import Splits
 from project.data.samples import Batch, Batches, Samples, describe, take
 from project.data.source import Source
-from project.data.splits import cut, drop_duplicates, find_duplicates, fingerprint, hash_samples
+from project.data.splits import cut, find_duplicates, fingerprint, hash_samples, without_duplicates
 from project.data.tables.columns import fit_columns
 
 
@@ -61,15 +61,11 @@ class DataModule(pl.LightningDataModule):
         self.balanced_sampling = balanced_sampling
         self.seed = seed
         self.test: Samples | None = None
-        self._load(splits, limit_train, drop_duplicates)
-        self._set_augment(augment)
-
-    def _load(self, splits: Splits, limit_train: int | None, is_deduplicated: bool) -> None:
-        source = self.read()
+        source = read()
         self.hashes, self.image_hashes = hash_samples(source), hash_small(source.inputs)
         split = cut(source, splits, limit_train)
-        if is_deduplicated:
-            split = drop_duplicates(self.hashes, split)
+        if drop_duplicates:
+            split = without_duplicates(self.hashes, split)
         self.split = split
         self.duplicates = find_duplicates(self.hashes, split)
         self.fingerprints = {
@@ -85,6 +81,7 @@ class DataModule(pl.LightningDataModule):
         order = np.random.default_rng(splits.seed).permutation(len(self.train))
         subset = split.train[np.sort(order[: len(self.val)])]
         self.train_subset = take(source, columns, "train", subset)
+        self._set_augment(augment)
 
     def _set_augment(self, augment: Augment | None) -> None:
         if self.balanced_sampling and not self.spec.classes:
@@ -110,9 +107,8 @@ class DataModule(pl.LightningDataModule):
         if size % count:
             raise UserError(f"data.batch_size: {size}: expected a multiple of the {count} devices")
         if num_val < count:
-            raise UserError(
-                f"data.splits.val: {num_val} samples: expected one for each of the {count} devices"
-            )
+            expected = f"expected one for each of the {count} devices"
+            raise UserError(f"data.splits.val: {num_val} samples: {expected}")
 
     @property
     def fingerprint(self) -> str:

@@ -1,6 +1,5 @@
 """The samples of one split, their batches, and their description for a model."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -51,7 +50,7 @@ class Batches(Sampler[Key]):
     """
 
     num_samples: int
-    batch_size: int  # over all ranks
+    batch_size: int  # over all ranks; in training a multiple of their number
     seed: int | None = None  # of the shuffled order; None keeps the order and the last batch
     rank: int = 0
     num_ranks: int = 1
@@ -59,38 +58,31 @@ class Batches(Sampler[Key]):
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.batch_size = min(self.batch_size, self.num_samples)
+        size = min(self.batch_size, self.num_samples)
+        end = self.num_samples - (0 if self.seed is None else self.num_samples % size)
+        self.starts = range(self.rank, end, self.num_ranks * max(1, size // self.num_ranks))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch, from 0; Lightning calls it before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        if self.seed is not None:
-            return self.num_samples // self.batch_size
-        return math.ceil(len(self._in_order()) / self._rank_size())
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[Key]:
+        order = self._draw()
+        for start in self.starts:
+            yield self.epoch, order[start : start + self.starts.step : self.num_ranks]
+
+    def _draw(self) -> Indices:
         if self.seed is None:
-            mine, size = self._in_order(), self._rank_size()
-            for start in range(0, len(mine), size):
-                yield self.epoch, mine[start : start + size]
-            return
+            return np.arange(self.num_samples)
         random = np.random.default_rng((self.seed, self.epoch))
         if self.classes is None:
-            order = random.permutation(self.num_samples)
-        else:
-            counts = np.bincount(self.classes)
-            probabilities = 1 / (counts[self.classes] * np.count_nonzero(counts))
-            order = random.choice(self.num_samples, self.num_samples, p=probabilities)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self.epoch, order[start : start + self.batch_size][self.rank :: self.num_ranks]
-
-    def _in_order(self) -> Indices:
-        return np.arange(self.rank, self.num_samples, self.num_ranks)
-
-    def _rank_size(self) -> int:
-        return max(1, self.batch_size // self.num_ranks)
+            return random.permutation(self.num_samples)
+        counts = np.bincount(self.classes)
+        probabilities = 1 / (counts[self.classes] * np.count_nonzero(counts))
+        return random.choice(self.num_samples, self.num_samples, p=probabilities)
 
 
 def take(source: Source, columns: tuple[Column, ...], name: str, indices: Indices) -> Samples:

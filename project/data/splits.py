@@ -29,14 +29,18 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     """Draws the splits that are not official; stratified where the targets are classes.
 
     A group stays in one split. If samples have times, train is the earliest part and test the
-    latest, and samples of the same time stay in one split. Raises UserError if a class or the whole
-    is too small for three splits. ``limit_train`` is the number of training samples to keep.
+    latest, and samples of the same time stay in one split. ``limit_train`` samples of train stay.
     """
     first_val = len(source.targets) - source.num_test - source.num_val
     bounds = [first_val, first_val + source.num_val]
     train, val, test = np.split(np.arange(len(source.targets)), bounds)
-    if not source.num_val and not source.num_test:
-        _check_counts(source)
+    if source.classes and source.times is None and not (source.num_val or source.num_test):
+        counts = np.bincount(source.targets, minlength=len(source.classes))
+        if (smallest := counts.min()) < len(SPLITS):
+            samples = f"{smallest} sample{'' if smallest == 1 else 's'}"
+            reason = f"class '{source.classes[counts.argmin()]}' has {samples}"
+            expected = f"expected at least {len(SPLITS)}, one per split"
+            raise UserError(f"data.splits.test: {reason}: {expected}")
     if not source.num_test:
         share = splits.test / (splits.train + splits.test) if source.num_val else splits.test
         train, test = _divide(source, train, share, splits.seed, "data.splits.test")
@@ -83,11 +87,9 @@ def _divide(source: Source, indices: Indices, share: float, seed: int, key: str)
     if classes is not None:
         counts = np.bincount(classes, minlength=len(source.classes))
         if (smallest := counts.min()) < 2 or min(size, len(indices) - size) < len(counts):
-            raise UserError(
-                f"{key}: class '{source.classes[counts.argmin()]}' has {smallest} samples of "
-                f"{len(indices)} to divide into {len(indices) - size} and {size}: "
-                "expected at least one per split"
-            )
+            reason = f"class '{source.classes[counts.argmin()]}' has {smallest} samples"
+            sizes = f"of {len(indices)} to divide into {len(indices) - size} and {size}"
+            raise UserError(f"{key}: {reason} {sizes}: expected at least one per split")
     first, second = train_test_split(indices, test_size=size, random_state=seed, stratify=classes)
     return first, second
 
@@ -105,18 +107,6 @@ def _divide_groups(groups: Array, classes: Array | None, share: float, seed: int
     draws = GroupShuffleSplit(n_splits=200, test_size=share, random_state=seed)
     best: Pair = min(draws.split(labels, groups=groups), key=imbalance)
     return best
-
-
-def _check_counts(source: Source) -> None:
-    """Checks that each class has a sample for each split."""
-    if not source.classes or source.times is not None:
-        return
-    counts = np.bincount(source.targets, minlength=len(source.classes))
-    if (smallest := counts.min()) < len(SPLITS):
-        raise UserError(
-            f"data.splits.test: class '{source.classes[counts.argmin()]}' has {smallest} "
-            f"sample{'' if smallest == 1 else 's'}: expected at least {len(SPLITS)}, one per split"
-        )
 
 
 def _check_classes(source: Source, part: Indices, name: str, key: str = "") -> None:
@@ -143,10 +133,8 @@ def _check_groups(source: Source, split: Split) -> None:
         torn = first[np.isin(source.groups[first], source.groups[second])]
         if len(torn):
             sample = f"'{source.names[torn[0]]}'" if source.names else f"sample {torn[0] + 1}"
-            raise UserError(
-                f"data.group_by: {sample} is in {a}, others of its group are in {b}: "
-                "expected each group in one split"
-            )
+            reason = f"{sample} is in {a}, others of its group are in {b}"
+            raise UserError(f"data.group_by: {reason}: expected each group in one split")
 
 
 def hash_input(sample: Array) -> str:
@@ -186,8 +174,8 @@ def describe_duplicates(counts: Mapping[str, int]) -> Iterator[str]:
             yield f"{count} samples of {first} are also in {second}{remedy}"
 
 
-def drop_duplicates(hashes: Array, split: Split) -> Split:
-    """Removes training samples whose input is also in val or test."""
+def without_duplicates(hashes: Array, split: Split) -> Split:
+    """The split without training samples whose input is also in val or test."""
     elsewhere = hashes[np.concatenate([split.val, split.test])]
     train = split.train[~np.isin(hashes[split.train], elsewhere)]
     if not len(train):

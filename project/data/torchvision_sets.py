@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -31,7 +30,7 @@ def mnist(root: str | None = None) -> Source:
     Args:
         root: Folder that holds ``MNIST/raw/*-ubyte`` (or ``.gz``); null downloads into ``data/``.
     """
-    return _read_idx(MNIST, root, tuple("0123456789"))
+    return _read_idx(_find(MNIST, root) / "MNIST" / "raw", tuple("0123456789"))
 
 
 def fashion_mnist(root: str | None = None) -> Source:
@@ -43,8 +42,10 @@ def fashion_mnist(root: str | None = None) -> Source:
         root: Folder that holds ``FashionMNIST/raw/*-ubyte`` (or ``.gz``); null downloads into
             ``data/``.
     """
-    classes = tuple(name.lower() for name in FashionMNIST.classes)
-    return _read_idx(FashionMNIST, root, classes, installed=DEBIAN_FASHION_MNIST)
+    folder = DEBIAN_FASHION_MNIST
+    if root is not None or not folder.is_dir():
+        folder = _find(FashionMNIST, root) / "FashionMNIST" / "raw"
+    return _read_idx(folder, tuple(name.lower() for name in FashionMNIST.classes))
 
 
 def cifar10(root: str | None = None) -> Source:
@@ -53,9 +54,7 @@ def cifar10(root: str | None = None) -> Source:
     Args:
         root: Folder that holds ``cifar-10-batches-py``; null downloads into ``data/``.
     """
-    folder = Path(root) if root else DOWNLOADS
-    if root is None:
-        _download(CIFAR10, folder)
+    folder = _find(CIFAR10, root)
     try:
         parts = [CIFAR10(folder, train=train) for train in (True, False)]
     except (RuntimeError, OSError) as error:
@@ -69,33 +68,42 @@ def cifar10(root: str | None = None) -> Source:
     )
 
 
-def _read_idx(
-    dataset: Any, root: str | None, classes: tuple[str, ...], installed: Path | None = None
-) -> Source:
-    folder = (Path(root) if root else DOWNLOADS) / dataset.__name__ / "raw"
-    if root is None and installed is not None and installed.is_dir():
-        folder = installed
-    elif root is None:
-        _download(dataset, DOWNLOADS)
-    key = f"data.root: {folder}"
+def _find(dataset: Any, root: str | None) -> Path:
+    """The folder of a data set; downloads missing files, one process at a time, without a root."""
+    if root is not None:
+        return Path(root)
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    with FileLock(DOWNLOADS / ".lock"):
+        try:
+            # torchvision prints each address to stdout, which is reserved for results.
+            with contextlib.redirect_stdout(sys.stderr):
+                dataset(DOWNLOADS, train=True, download=True)
+        except (RuntimeError, URLError, OSError) as error:
+            for path in sorted(DOWNLOADS.rglob("*"), reverse=True):
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+            reason = f"{dataset.__name__} is not there and can't be downloaded ({one_line(error)})"
+            expected = "expected network access, or data.root=<folder that holds it>"
+            raise UserError(f"data.root: {DOWNLOADS}: {reason}: {expected}") from None
+    return DOWNLOADS
+
+
+def _read_idx(folder: Path, classes: tuple[str, ...]) -> Source:
     images, labels = [], []
     for part in ("train", "t10k"):
         images.append(_read_part(folder, f"{part}-images-idx3-ubyte", num_dimensions=3))
         labels.append(_read_part(folder, f"{part}-labels-idx1-ubyte", num_dimensions=1))
-        if len(images[-1]) != len(labels[-1]):
-            raise UserError(
-                f"{key}: {len(images[-1])} {part} images: expected as many as labels "
-                f"({len(labels[-1])})"
-            )
-    if not len(images[0]) or not len(images[1]) or images[0].shape[1:] != images[1].shape[1:]:
-        raise UserError(
-            f"{key}: train images are {images[0].shape}, t10k images {images[1].shape}: expected "
-            "images of one size in both"
-        )
+        if (num_images := len(images[-1])) != (num_labels := len(labels[-1])):
+            reason = f"{num_images} {part} images: expected as many as labels ({num_labels})"
+            raise UserError(f"data.root: {folder}: {reason}")
+    (num_train, *size), (num_test, *test_size) = (part.shape for part in images)
+    if not num_train or not num_test or size != test_size:
+        reason = f"train images are {images[0].shape}, t10k images {images[1].shape}"
+        raise UserError(f"data.root: {folder}: {reason}: expected images of one size in both")
     targets = np.concatenate(labels).astype(np.int64)
-    if targets.max() >= len(classes):
-        raise UserError(f"{key}: label {targets.max()}: expected 0 to {len(classes) - 1}")
-    return Source(np.concatenate(images)[..., np.newaxis], targets, classes, len(images[1]))
+    if (label := targets.max()) >= len(classes):
+        raise UserError(f"data.root: {folder}: label {label}: expected 0 to {len(classes) - 1}")
+    return Source(np.concatenate(images)[..., np.newaxis], targets, classes, num_test)
 
 
 def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
@@ -103,45 +111,18 @@ def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
     path = folder / name
     if not path.is_file():
         path = folder / f"{name}.gz"
+    key = f"data.root: {path}"
     if not path.is_file():
         raise UserError(f"data.root: {folder}: expected a file {name} or {name}.gz in it")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"data.root: {path}: can't be read ({error}): expected an IDX file"
-        ) from None
+        raise UserError(f"{key}: can't be read ({error}): expected an IDX file") from None
     # Two zero bytes, 8 for uint8, the number of dimensions; then each size, big-endian.
     start = 4 + 4 * num_dimensions
     if content[:4] != bytes([0, 0, 8, num_dimensions]) or len(content) < start:
-        raise UserError(
-            f"data.root: {path}: expected an IDX file of bytes in {num_dimensions} dimensions"
-        )
+        raise UserError(f"{key}: expected an IDX file of bytes in {num_dimensions} dimensions")
     shape = np.frombuffer(content[4:start], dtype=">u4").astype(np.int64)
     if len(content) != start + shape.prod():
-        num_bytes = start + shape.prod()
-        raise UserError(f"data.root: {path}: {len(content)} bytes: expected {num_bytes}")
+        raise UserError(f"{key}: {len(content)} bytes: expected {start + shape.prod()}")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
-
-
-def _download(dataset: Callable[..., Any], folder: Path) -> None:
-    """Downloads missing files with progress bar and checksums, one process at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        try:
-            # torchvision prints each address to stdout, which is reserved for results.
-            with contextlib.redirect_stdout(sys.stderr):
-                dataset(folder, train=True, download=True)
-        except (RuntimeError, URLError, OSError) as error:
-            _remove_empty_folders(folder)
-            name = getattr(dataset, "__name__", "the data set")
-            raise UserError(
-                f"data.root: {folder}: {name} is not there and can't be downloaded "
-                f"({one_line(error)}): expected network access, or data.root=<folder that holds it>"
-            ) from None
-
-
-def _remove_empty_folders(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()

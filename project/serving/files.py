@@ -18,8 +18,7 @@ from project.core.console import stdout
 from project.core.errors import UserError
 from project.core.types import Count, ModelId
 from project.data.images.cache import map_in_threads
-from project.data.images.decode import SUFFIXES, Unreadable, decode_file
-from project.data.images.listing import find_images, relative_name
+from project.data.images.decode import SUFFIXES, Unreadable, decode_file, find_images, relative_name
 from project.data.tables.read import read_table
 from project.serving.predictor import SavedModel, load_model
 from project.tracking.store import store_folder

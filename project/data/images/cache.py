@@ -27,13 +27,12 @@ from project.data.source import Rows
 from project.data.splits import hash_input
 
 FOLDER = ROOT / "data" / "cache"
-Item = TypeVar("Item")
 Result = TypeVar("Result")
+Entry = dict[str, Any]  # hashes, sizes and unreadable files of a cached array
+Decoded = tuple[Rows, Array, Indices, dict[int, str]]
 
 
-def decode_all(
-    files: Sequence[Path], shape: tuple[int, int, int]
-) -> tuple[Rows, Array, Indices, dict[int, str]]:
+def decode_all(files: Sequence[Path], shape: tuple[int, ...]) -> Decoded:
     """Decodes files to images of ``shape`` (H, W, C), or opens what an earlier run has decoded.
 
     The cache is keyed by the contents of the files: a changed, added or renamed file makes a new
@@ -41,22 +40,18 @@ def decode_all(
     killed leaves nothing that could be mistaken for a complete entry.
 
     Returns:
-        The M readable images, whose ``indices`` are the positions of their files; (M,) hashes of
-        their pixels; (M, 2) heights and widths in the files; reason by position of each
-        unreadable file.
-
-    Raises:
-        UserError: The cache can't be written, for example because the disk is full.
+        M readable images, whose ``indices`` are the positions of their files; (M,) hashes of their
+        pixels; (M, 2) height and width in the file; reason by position of each unreadable file.
     """
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         key = _content_key(files, f"{shape} {decode.VERSION}")
         pixels, index = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
         with FileLock(FOLDER / f"{key}.lock"):
-            entry = _load(pixels, index, (len(files), *shape))
-            if entry is None:
-                entry = _build(files, shape, pixels, index)
-    except OSError as error:
+            entry = _load(pixels, index, (len(files), *shape)) or _build(
+                files, shape, pixels, index
+            )
+    except OSError as error:  # for example, the disk is full
         place, reason = error.filename or FOLDER, error.strerror or error
         raise UserError(f"data.root: {place}: {reason}: expected to write to {FOLDER}") from None
     unreadable = {int(position): reason for position, reason in entry["unreadable"].items()}
@@ -93,29 +88,26 @@ def _hash_file(file: Path) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _load(pixels: Path, index: Path, shape: tuple[int, ...]) -> dict[str, Any] | None:
+def _load(pixels: Path, index: Path, shape: tuple[int, ...]) -> Entry | None:
     """The index of an entry; None if there is no complete entry."""
     try:
-        entry: dict[str, Any] = json.loads(index.read_text())
+        entry: Entry = json.loads(index.read_text())
         array = np.load(pixels, mmap_mode="r")
     except (OSError, ValueError):
         return None
     return entry if array.shape == shape and len(entry["hashes"]) == len(array) else None
 
 
-def _build(
-    files: Sequence[Path], shape: tuple[int, int, int], pixels: Path, index: Path
-) -> dict[str, Any]:
+def _build(files: Sequence[Path], shape: tuple[int, ...], pixels: Path, index: Path) -> Entry:
     partial = pixels.with_suffix(".partial")  # no other process writes it: the key is locked
     array: Any = open_memmap(partial, "w+", np.uint8, (len(files), *shape))
 
     def put(position: int) -> tuple[str, tuple[int, int], str]:
         try:
-            image, original = decode.decode_file(files[position], shape)
+            array[position], size = decode.decode_file(files[position], shape)
         except Unreadable as error:
             return "", (0, 0), str(error)
-        array[position] = image
-        return hash_input(image), original, ""
+        return hash_input(array[position]), size, ""
 
     decoded = map_in_threads(put, range(len(files)), "decoding images")
     hashes, sizes, reasons = zip(*decoded, strict=True)
@@ -128,7 +120,7 @@ def _build(
 
 
 def map_in_threads(
-    function: Callable[[Item], Result], items: Sequence[Item], title: str, max_ahead: int = 1024
+    function: Callable[[Any], Result], items: Sequence[Any], title: str, max_ahead: int = 1024
 ) -> Iterator[Result]:
     """Maps a function in threads and yields the results in order; many show a progress bar.
 

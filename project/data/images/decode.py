@@ -1,6 +1,7 @@
-"""Decodes an image file of any supported format into the pixels that a model takes."""
+"""Image files of any supported format: finds them, decodes them into what a model takes."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from project.core.arrays import Array
-from project.core.errors import one_line
+from project.core.errors import UserError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 89_478_485  # 256 MiB in RGB; a larger image may be a decompression bomb
@@ -23,6 +24,35 @@ warnings.filterwarnings("ignore", module="PIL")
 
 class Unreadable(Exception):
     """A file that is not an image, damaged or too large; the message gives the reason."""
+
+
+def find_images(
+    place: Path, root: Path, is_deep: bool = True, key: str = "data.root"
+) -> list[Path]:
+    """Finds the images of a folder and, if ``is_deep``, its sub-folders, sorted by path.
+
+    Raises:
+        UserError: A symlink leaves the root, or leads to another folder; ``key`` precedes it.
+    """
+    paths = list(place.rglob("*") if is_deep else place.iterdir())
+    for path in filter(Path.is_symlink, [place, *paths]):
+        end = Path(os.path.realpath(path))
+        if not end.is_relative_to(root.resolve()):
+            reason = f"a link out of the folder, to {end}: expected files inside it"
+            raise UserError(f"{key}: {path}: {reason}")
+        if path != place and path.is_dir():
+            reason = f"a link to a folder, {end}: expected a copy of that folder"
+            raise UserError(f"{key}: {path}: {reason}")
+    return sorted(
+        path
+        for path in paths
+        if path.name[0] != "." and path.name.lower().endswith(SUFFIXES) and not path.is_dir()
+    )
+
+
+def relative_name(file: Path, folder: Path) -> str:
+    """A file's path in a folder; bytes that are not UTF-8 are escaped."""
+    return os.fsencode(file.relative_to(folder).as_posix()).decode(errors="backslashreplace")
 
 
 def decode_file(path: Path, shape: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:

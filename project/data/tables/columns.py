@@ -1,4 +1,4 @@
-"""Table columns: read from a file, fitted on the training split, encoded, described."""
+"""Table columns: fitted on the training split, encoded and described."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,41 +11,9 @@ from pandas.api import types as kinds
 from project.core.arrays import Array
 from project.core.errors import UserError
 from project.core.types import Column
-from project.data.tables.values import (
-    check_not_numbers,
-    check_plain,
-    check_precision,
-    parse_numbers,
-    to_numbers,
-    to_texts,
-)
+from project.data.tables.values import check_plain, parse_numbers, to_texts
 
 MAX_DESCRIBED = 20  # categories of one column in its description
-
-
-def read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
-    """A column of the training file, not fitted yet, and its values as (N,) float32.
-
-    The values are numbers, NaN where missing, or indices of categories: all texts, sorted.
-
-    Raises:
-        UserError: The column is empty, or its values can't be used as numbers or categories;
-            ``key`` is the config key and file for the message.
-    """
-    name = str(values.name)
-    if values.isna().all():
-        expected = f"expected values, or data.ignore=['{name}']"
-        raise UserError(f"{key}: column '{name}' is empty: {expected}")
-    numbers = to_numbers(values, key)
-    if numbers is not None:
-        check_precision(values, numbers, key)
-        return Column(name), numbers
-    check_not_numbers(values, key)
-    # Only different values are turned into texts and sorted: far fewer than there are rows.
-    places, uniques = pd.factorize(values)  # -1 where missing
-    texts = [*to_texts(pd.Series(uniques)), *([""] if (places < 0).any() else [])]
-    categories, codes = np.unique(np.array(texts, dtype=str), return_inverse=True)
-    return Column(name, tuple(categories.tolist())), codes.astype(np.float32)[places]
 
 
 def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[Column, ...]:
@@ -76,9 +44,8 @@ def encode_rows(rows: Array, columns: Sequence[Column], fitted: Sequence[Column]
     encoded = rows.copy()
     for position, (column, after) in enumerate(zip(columns, fitted, strict=True)):
         if column.categories is not None:
-            codes = {text: code for code, text in enumerate(after.categories or ())}
-            new = np.array([codes.get(text, -1) for text in column.categories], dtype=np.float32)
-            encoded[:, position] = new[rows[:, position].astype(np.int64)]
+            codes = pd.Index(after.categories).get_indexer(column.categories)
+            encoded[:, position] = codes[rows[:, position].astype(np.int64)]
     return encoded
 
 
@@ -100,27 +67,22 @@ def encode_frame(
     """Encodes the columns of a trained model in a table; other columns are ignored.
 
     ``columns`` are empty for a model of ``num_columns`` unnamed numbers. A category that is not in
-    the training split is noted and encoded as none of the known ones.
+    the training split is noted and encoded as none of the known ones. ``key`` starts the message of
+    a UserError.
 
     Returns:
         (N, C) float32 rows; a note per row, mostly empty; (N,) bool, False for a row that can't be
         predicted because a number is missing or not a number.
-
-    Raises:
-        UserError: A column is missing; ``key`` is the config key and file for the message.
     """
-    is_named = bool(columns)
-    if not is_named:
-        if frame.shape[1] != num_columns:
-            raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")
-        columns = [Column(name) for name in frame.columns]
-    names = [column.name for column in columns]
+    if not columns and frame.shape[1] != num_columns:
+        raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")
+    names = [column.name for column in columns] or list(frame.columns)
     if missing := [name for name in names if name not in frame.columns]:
         raise UserError(f"{key}: column '{missing[0]}' is missing: expected {', '.join(names)}")
     rows = np.empty((len(frame), len(names)), dtype=np.float32)
     notes: list[list[str]] = [[] for _ in range(len(frame))]
     usable = np.ones(len(frame), dtype=bool)
-    for position, column in enumerate(columns):
+    for position, column in enumerate(columns or map(Column, names)):
         values = frame[column.name]
         check_plain(values, key)
         rows[:, position], is_wrong = _encode(values, column)
@@ -130,7 +92,7 @@ def encode_frame(
             notes[row].append(f"{column.name}: '{text}' {problem}")
         if column.categories is None:
             usable &= ~is_wrong
-    if not is_named:  # such a model has no medians to impute missing numbers with
+    if not columns:  # such a model has no medians to impute missing numbers with
         gaps = usable & np.isnan(rows).any(axis=1)
         for row in np.flatnonzero(gaps):
             notes[row].append("a number is missing")
@@ -169,10 +131,10 @@ def describe_encoding(column: Column) -> str:
     """One line on how the values of a fitted column are encoded."""
     if column.categories is None:
         return "a number, NaN where missing"
-    names = [f"`{name}`" if name else "missing" for name in column.categories[:MAX_DESCRIBED]]
-    more = ", ..." if len(column.categories) > MAX_DESCRIBED else ""
-    listed = ", ".join(f"{code} {name}" for code, name in enumerate(names))
-    return f"{listed}{more}, -1 for any other"
+    names = [f"`{name}`" if name else "missing" for name in column.categories]
+    codes = [f"{code} {name}" for code, name in enumerate(names)]
+    more = ["..."] if len(codes) > MAX_DESCRIBED else []
+    return ", ".join([*codes[:MAX_DESCRIBED], *more, "-1 for any other"])
 
 
 def describe_values(column: Column, values: Array) -> tuple[str, float]:
@@ -180,7 +142,7 @@ def describe_values(column: Column, values: Array) -> tuple[str, float]:
     if column.categories is None:
         text = f"{np.nanmin(values):g} to {np.nanmax(values):g}, median {column.fill:g}"
         return text, float(np.isnan(values).mean())
-    counts = np.bincount(values.astype(np.int64), minlength=len(column.categories))
-    shares = dict(zip(column.categories, (counts / len(values)).tolist(), strict=True))
-    most = column.categories[int(counts.argmax())]
-    return f"{len(counts)} categories, most often '{most}'", shares.get("", 0.0)
+    codes = values.astype(np.int64)
+    most = column.categories[int(np.bincount(codes).argmax())]
+    share = (codes == column.categories.index("")).mean() if "" in column.categories else 0.0
+    return f"{len(column.categories)} categories, most often '{most}'", float(share)

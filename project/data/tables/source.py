@@ -9,15 +9,18 @@ from project.core.arrays import Array
 from project.core.errors import UserError
 from project.core.types import Column
 from project.data.source import Source
-from project.data.tables.columns import read_column
 from project.data.tables.read import check_columns, read_table
 from project.data.tables.values import (
     MAX_CATEGORIES,
     TaskChoice,
     check_complete,
+    check_not_numbers,
     check_plain,
+    check_precision,
     to_groups,
+    to_numbers,
     to_targets,
+    to_texts,
     to_times,
 )
 
@@ -91,13 +94,34 @@ def _read_features(
 ) -> tuple[tuple[Column, ...], Array]:
     if not len(frame.columns):
         raise UserError(f"{key}: no column is left to predict from: expected at least one feature")
-    columns, values = zip(*(read_column(frame[name], key) for name in frame.columns), strict=True)
+    columns, values = zip(*(_read_column(frame[name], key) for name in frame.columns), strict=True)
     most = min(MAX_CATEGORIES, max(50, len(frame) / 2))
-    if too_many := [column for column in columns if len(column.categories or ()) > most]:
-        quoted = [*map(repr, ignore), *(f"'{column.name}'" for column in too_many)]
-        raise UserError(
-            f"{key}: column '{too_many[0].name}' has {frame[too_many[0].name].nunique()} different "
-            f"texts in {len(frame)} rows, too many for categories: expected "
-            f"data.ignore=[{','.join(quoted)}], or data.time_column= for dates"
-        )
+    too_many = [column.name for column in columns if len(column.categories or ()) > most]
+    if too_many:
+        num_texts = f"{frame[too_many[0]].nunique()} different texts in {len(frame)} rows"
+        ignored = ",".join([*map(repr, ignore), *(f"'{name}'" for name in too_many)])
+        expected = f"expected data.ignore=[{ignored}], or data.time_column= for dates"
+        reason = f"column '{too_many[0]}' has {num_texts}, too many for categories"
+        raise UserError(f"{key}: {reason}: {expected}")
     return columns, np.stack(values, axis=1)
+
+
+def _read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
+    """A column, not fitted yet, and its values as (N,) float32.
+
+    The values are numbers, NaN where missing, or indices of categories: all texts, sorted.
+    """
+    name = str(values.name)
+    if values.isna().all():
+        expected = f"expected values, or data.ignore=['{name}']"
+        raise UserError(f"{key}: column '{name}' is empty: {expected}")
+    numbers = to_numbers(values, key)
+    if numbers is not None:
+        check_precision(values, numbers, key)
+        return Column(name), numbers
+    check_not_numbers(values, key)
+    # Only different values are turned into texts and sorted: far fewer than there are rows.
+    places, uniques = pd.factorize(values)  # -1 where missing
+    texts = [*to_texts(pd.Series(uniques)), *([""] if (places < 0).any() else [])]
+    categories, codes = np.unique(np.array(texts, dtype=str), return_inverse=True)
+    return Column(name, tuple(categories.tolist())), codes.astype(np.float32)[places]

@@ -5,7 +5,7 @@ The checks raise UserError; ``key`` is the config key and file for its message.
 
 import re
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,7 @@ PRECISION = 1e-3  # largest rounding error of 32-bit numbers, in standard deviat
 
 
 def parse_numbers(column: pd.Series) -> tuple[Array, Array]:
-    """Values as (N,) float64, NaN where missing, and (N,) bool, whether each can't be a number.
-
-    A value can't be one if it is neither a number nor a mark of a missing one.
-    """
+    """Values as (N,) float64, NaN where missing, and whether each is a text other than MISSING."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     is_wrong = np.isnan(numbers) & column.notna().to_numpy()
     texts = column[is_wrong].astype(str).str.strip().str.lower()
@@ -80,9 +77,8 @@ def to_targets(column: pd.Series, task: TaskChoice, key: str) -> tuple[Array, tu
         check_precision(column, numbers, key)
         return numbers, ()
     values = to_texts(column) if numbers is None else column.to_numpy()
-    classes, targets = np.unique(
-        values.astype(np.int64) if is_whole else values, return_inverse=True
-    )
+    values = values.astype(np.int64) if is_whole else values
+    classes, targets = np.unique(values, return_inverse=True)
     if len(classes) > MAX_CATEGORIES:
         expected = f"expected at most {MAX_CATEGORIES} classes, or data.task=regression"
         raise UserError(f"{place} has {len(classes)} different values: {expected}")
@@ -101,17 +97,16 @@ def to_times(column: pd.Series) -> Array:
     check_complete(column, "time", key)
     if kinds.is_numeric_dtype(column.dtype) or kinds.is_datetime64_any_dtype(column.dtype):
         return np.asarray(column)
-    times = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
-    if not times.isna().any():
+
+    def parse(**options: Any) -> pd.Series:
+        return pd.to_datetime(column, errors="coerce", utc=True, **options)
+
+    if (times := parse(format="ISO8601")).notna().all():
         return np.asarray(times)
     # The first row sets the format of all rows; try it with the day first and the month first.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        parsed = [
-            pd.to_datetime(column, errors="coerce", utc=True, dayfirst=is_first)
-            for is_first in (True, False)
-        ]
-    complete = [each for each in parsed if not each.isna().any()]
+    with warnings.catch_warnings(action="ignore"):
+        parsed = [parse(dayfirst=True), parse(dayfirst=False)]
+    complete = [each for each in parsed if each.notna().all()]
     if not complete:
         gaps = min((each.isna().to_numpy() for each in parsed), key=np.sum)
         row = int(gaps.argmax())
@@ -124,9 +119,7 @@ def to_times(column: pd.Series) -> Array:
 
 def check_plain(column: pd.Series, key: str) -> None:
     """Checks that no value of a column is nested, such as a list, or bytes."""
-    if column.dtype != object:
-        return
-    for value in column:
+    for value in column if column.dtype == object else ():
         if isinstance(value, (bytes, list, tuple, dict, set, np.ndarray)):
             reason = f"holds values of type {type(value).__name__}"
             expected = f"expected numbers or texts, or data.ignore=['{column.name}']"
@@ -163,8 +156,7 @@ def check_not_numbers(column: pd.Series, key: str) -> None:
     if not is_wrong.any():
         return
     texts = to_texts(values)
-    is_number = np.array([bool(NUMBER.fullmatch(text.strip())) for text in texts])
-    is_number |= ~np.isnan(numbers)
+    is_number = [bool(NUMBER.fullmatch(text.strip())) for text in texts] | ~np.isnan(numbers)
     is_measured = is_number.sum() > MAX_CLASSES and counts[is_number].sum() >= counts.sum() / 2
     if is_measured or counts[is_wrong].sum() < 0.1 * counts.sum():
         most = int(np.where(is_wrong, counts, 0).argmax())
