@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from project.compare.analysis import Runs, Trained
 from project.figures.robustness import robustness_curves
-from project.reports.corruptions import CORRUPTIONS
-from project.reports.robustness import measure_robustness
+from project.reports.robustness import CORRUPTIONS, measure_robustness
 
 NEEDS = "a classifier of images"
 MAX_SAMPLES = 2000  # validation images that are corrupted

@@ -24,23 +24,15 @@ from project.training.devices import choose_devices
 
 @dataclass(frozen=True)
 class TestResult:
-    """Metrics of a run on the test set.
-
-    Attributes:
-        run_id: MLflow run id.
-        num_samples: Number of samples in the test set.
-        metrics: Metrics by name, such as ``accuracy``.
-        interval: 95 % Wilson score interval of the accuracy; None for tasks without one.
-        num_openings: Number of times any run has opened this test set, including this time.
-    """
+    """Metrics of a run on the test set."""
 
     __test__ = False  # no test for pytest to collect
 
     run_id: str
     num_samples: int
     metrics: Mapping[str, float]
-    interval: tuple[float, float] | None
-    num_openings: int
+    interval: tuple[float, float] | None  # 95 % Wilson score interval of the accuracy, if any
+    num_openings: int  # of this test set by any run, including this time
 
 
 def evaluate(run: RunId, robustness: bool = False) -> TestResult | Robustness:
@@ -59,11 +51,7 @@ def evaluate(run: RunId, robustness: bool = False) -> TestResult | Robustness:
 
 
 def open_test_set(run_id: str) -> TestResult:
-    """Measures a run's best model on the test set, on one device, and logs ``test/*`` to the run.
-
-    Args:
-        run_id: MLflow run id of a finished run.
-    """
+    """Measures a finished run's best model on the test set; logs ``test/*`` to the run."""
     run, data, model, device = load_finished(run_id)
     num_openings = record_opening(run)  # first, so that a failure below counts as well
     samples = data.open_test()
@@ -84,14 +72,7 @@ def open_test_set(run_id: str) -> TestResult:
 
 
 def load_finished(run_id: str) -> tuple[Run, DataModule, Model, torch.device]:
-    """A finished run, its data, its best model, and the device to measure on.
-
-    Args:
-        run_id: MLflow run id.
-
-    Raises:
-        UserError: The run is not finished, its checkpoint is missing, or its data have changed.
-    """
+    """A finished run, its unchanged data, its best model, and the device to measure on."""
     run = find_run(run_id)
     status = run.mlflow_run.info.status
     if status != "FINISHED":

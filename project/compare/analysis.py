@@ -46,8 +46,7 @@ class Trained:
     def last_weights(self) -> dict[str, torch.Tensor]:
         """Weights of the last epoch, by name."""
         saved = torch.load(self.run.last_checkpoint, map_location="cpu", weights_only=True)
-        weights: dict[str, torch.Tensor] = saved["state_dict"]
-        return weights
+        return dict(saved["state_dict"])
 
     def history(self, key: str) -> tuple[Array, Array]:
         """Steps and values of a metric."""
@@ -61,29 +60,17 @@ Drawn = tuple[str, Figure] | tuple[str, Figure, str]
 
 @dataclass(frozen=True)
 class Analysis:
-    """Measurements and figures that are added to a comparison.
+    """Measurements and figures that are added to a comparison."""
 
-    Attributes:
-        measures: Names of the metrics that ``measure`` returns.
-        measure: Measures one run; omits metrics that have no value.
-        figures: Draws figures of all runs; every variant has at least one run.
-        supports: Whether a model can be analysed.
-        needs: Requirement that ``supports`` checks, for the error message.
-    """
-
-    measures: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()  # metrics that ``measure`` returns if they have a value
     measure: Callable[[Trained], Mapping[str, float]] = lambda trained: {}
-    figures: Callable[[Runs], Iterator[Drawn]] = lambda runs: iter(())
-    supports: Callable[[Model], bool] = lambda model: True
-    needs: str = ""
+    figures: Callable[[Runs], Iterator[Drawn]] = lambda runs: iter(())  # no variant without a run
+    supports: Callable[[Model], bool] = lambda model: True  # whether a model can be analysed
+    needs: str = ""  # requirement that ``supports`` checks, for the error message
 
 
 def load_analysis(path: Path | None) -> Analysis:
-    """``ANALYSIS`` of a Python file, which may import its neighbours; an empty one without a file.
-
-    Raises:
-        UserError: The file can't be imported, or has no ``ANALYSIS``.
-    """
+    """``ANALYSIS`` of a Python file, which may import its neighbours; empty without a file."""
     if path is None:
         return Analysis()
     # A package of its own, so that ``from .figures import ...`` works.

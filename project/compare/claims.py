@@ -4,13 +4,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from project.core.errors import UserError, nearest
 from project.core.statistics import Estimate, paired_difference
 
 MIN_SEEDS = 3
-Status = Literal["holds", "does not hold", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Verdict:
     """The judgement of a claim; it is decided if the interval lies on one side of zero."""
 
     claim: Claim
-    status: Status
+    status: str  # ``holds``, ``does not hold`` or ``undecided``
     difference: Estimate  # first minus second; NaN without a common seed
     num_seeds: int  # seeds with a value on both sides
     reason: str  # why too few runs leave the claim undecided; empty if there are enough
@@ -73,10 +71,7 @@ def parse_claim(text: str, variants: Sequence[str], metrics: Sequence[str]) -> C
 def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_seeds: int) -> Verdict:
     """Judges a claim by the 95 % interval of the difference, paired by seed.
 
-    Args:
-        claim: The claim.
-        values: Values of its metric, by variant and seed.
-        num_seeds: Number of planned seeds.
+    ``values`` are those of its metric, by variant and seed; ``num_seeds`` seeds were planned.
     """
     first = values[claim.first]
     if isinstance(claim.second, str):
@@ -92,7 +87,7 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_seeds: in
             reason = f"{num_seeds - len(common)} of {num_seeds} seeds have no value"
         elif len(common) < MIN_SEEDS:
             reason = f"at least {MIN_SEEDS} seeds are needed to tell"
-    status: Status = "undecided"
+    status = "undecided"
     if difference.excludes_zero and not reason:
         status = "holds" if (difference.mean > 0) == claim.is_greater else "does not hold"
     return Verdict(claim, status, difference, len(common), reason)

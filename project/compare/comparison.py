@@ -3,8 +3,7 @@
 import base64
 import io
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Template
-from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from project.compare.analysis import Analysis, Drawn, Runs
+from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.compare.claims import MIN_SEEDS, Verdict, judge
 from project.compare.plan import Plan, RunKey
 from project.core.statistics import estimate
@@ -24,8 +22,6 @@ from project.figures import comparison as figures
 from project.tracking.lineage import command_line, commit
 from project.tracking.run import Run
 from project.tracking.store import store_folder
-
-PAGE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True)
@@ -45,15 +41,13 @@ class Comparison:
     @cached_property
     def values(self) -> dict[str, dict[str, dict[int, float]]]:
         """Finite values, by metric, variant and seed."""
+
+        def finite(metric: str, runs: Sequence[Trained]) -> dict[int, float]:
+            values = {each.seed: each.metrics.get(metric, math.nan) for each in runs}
+            return {seed: value for seed, value in values.items() if math.isfinite(value)}
+
         return {
-            metric: {
-                variant: {
-                    each.seed: each.metrics[metric]
-                    for each in of_variant
-                    if math.isfinite(each.metrics.get(metric, math.nan))
-                }
-                for variant, of_variant in self.runs.items()
-            }
+            metric: {variant: finite(metric, runs) for variant, runs in self.runs.items()}
             for metric in self.plan.file.measure
         }
 
@@ -66,13 +60,16 @@ class Comparison:
     @property
     def means(self) -> dict[str, list[tuple[str, str]]]:
         """Mean over seeds and 95 % interval of each metric, by variant; empty if unknown."""
-        cells: dict[str, list[tuple[str, str]]] = {variant: [] for variant in self.plan.variants}
-        for by_variant in self.values.values():
-            for variant, by_seed in by_variant.items():
-                mean = estimate(list(by_seed.values())) if by_seed else None
-                interval = f"{mean.low:.4g} to {mean.high:.4g}" if mean and len(by_seed) > 1 else ""
-                cells[variant].append((f"{mean.mean:.4g}" if mean else "", interval))
-        return cells
+
+        def cell(values: Sequence[float]) -> tuple[str, str]:
+            mean = estimate(values or [math.nan])
+            texts = f"{mean.mean:.4g}", f"{mean.low:.4g} to {mean.high:.4g}"
+            return texts[0] if values else "", texts[1] if len(values) > 1 else ""
+
+        return {
+            variant: [cell([*each[variant].values()]) for each in self.values.values()]
+            for variant in self.runs
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain JSON types."""
@@ -110,23 +107,25 @@ def report(comparison: Comparison, analysis: Analysis) -> None:
     """Logs tables, figures, verdicts and the page to the parent run, and writes the page."""
     parent = comparison.parent
     runs = {variant: each for variant, each in comparison.runs.items() if each}
+    every = [trained for of_variant in runs.values() for trained in of_variant]
     drawn = [*_figures(comparison), *analysis.figures(runs)]
     parent.log_figures((name, figure) for name, figure, *_ in drawn)
-    captions = comparison.plan.file.captions
-    table = _as_markdown(comparison)
-    page = Template(PAGE.read_text(), autoescape=True).render(
+    template = Path(__file__).with_name("report.html.jinja").read_text()
+    page = Template(template, autoescape=True).render(
         comparison=comparison,
         min_seeds=MIN_SEEDS,
-        figures=[
-            (" ".join([captions.get(name, ""), *caption]).strip(), _encode(figure))
-            for name, figure, *caption in drawn
-        ],
+        figures=[(name, caption, _encode(figure)) for name, figure, *caption in drawn],
         command=command_line(),
         commit=commit()[:12],
-        fingerprints=sorted({t.data.fingerprint[:12] for each in runs.values() for t in each}),
-        replace=_replace,
+        fingerprints=sorted({trained.data.fingerprint[:12] for trained in every}),
     )
-    parent.log_text(_as_csv(comparison), "runs.csv")
+    rows = [
+        {**each.metrics, "variant": each.variant, "seed": each.seed, "run_id": each.run.id}
+        for each in every
+    ]
+    table = _as_markdown(comparison)
+    columns = ["variant", "seed", *comparison.values, "run_id"]
+    parent.log_text(DataFrame(rows).reindex(columns=columns).to_csv(index=False), "runs.csv")
     parent.log_text(table, "table.md")
     parent.log_text(page, "report.html")
     parent.log_text("".join(f"{verdict}\n" for verdict in comparison.verdicts), "verdicts.txt")
@@ -137,21 +136,6 @@ def report(comparison: Comparison, analysis: Analysis) -> None:
         if tag.startswith("verdict.") and tag not in verdicts:  # of an earlier version of the file
             parent.client.delete_tag(parent.id, tag)
     parent.set_tags({"mlflow.note.content": table, **verdicts})
-
-
-def _as_csv(comparison: Comparison) -> str:
-    """One line per run: variant, seed, the metrics and the run id."""
-    rows = [
-        {
-            "variant": trained.variant,
-            "seed": trained.seed,
-            **{metric: trained.metrics.get(metric) for metric in comparison.values},
-            "run_id": trained.run.id,
-        }
-        for of_variant in comparison.runs.values()
-        for trained in of_variant
-    ]
-    return str(DataFrame(rows).to_csv(index=False))
 
 
 def _as_markdown(comparison: Comparison) -> str:
@@ -171,11 +155,7 @@ def _figures(comparison: Comparison) -> Iterator[Drawn]:
         metric: {variant: list(by_seed.values()) for variant, by_seed in by_variant.items()}
         for metric, by_variant in comparison.values.items()
     }
-    yield (
-        "measures",
-        figures.measures(values),
-        "Measured values: one dot per seed, the mean and its 95 % confidence interval.",
-    )
+    yield "measures", figures.measures(values)
     runs = comparison.runs
     scores = [each[0].model.task.score for each in runs.values() if each]
     panels = {
@@ -189,17 +169,7 @@ def _figures(comparison: Comparison) -> Iterator[Drawn]:
         }
         for name in dict.fromkeys(["loss", *scores])
     }
-    yield (
-        "curves",
-        figures.curves(panels),
-        "Validation metrics by epoch: mean over seeds, with the range of the seeds as a band. A "
-        "curve ends where the first run of its variant stopped.",
-    )
-
-
-def _replace(pattern: str, replacement: str, text: str) -> Markup:
-    """Escapes a text, and replaces a pattern in it with HTML."""
-    return Markup(re.sub(pattern, replacement, str(escape(text))))
+    yield "curves", figures.curves(panels)
 
 
 def _encode(figure: Figure) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from project.config.build import build_data
 from project.config.check import Config
+from project.core.arrays import Indices
 from project.core.console import stdout
 from project.data.images.similar import MIN_SIZE, find_near, hash_images
 from project.data.module import DataModule
@@ -34,40 +35,23 @@ MAX_ROWS = 30  # rows of a printed table
 
 @dataclass(frozen=True)
 class DataReport:
-    """Facts about a data set that matter before training.
-
-    Attributes:
-        name: Name of the data set.
-        task: Kind of targets.
-        shape: Shape of a raw sample.
-        num_samples: Number of samples, by split.
-        class_counts: Number of samples in train, val and test, by class; empty for regression.
-        target: Mean and standard deviation of the training targets; empty for classification.
-        sizes: Minimum, median and maximum height and width of the image files; else empty.
-        channels: Mean and standard deviation of each channel over train, 0 to 255; else empty.
-        columns: Name, training values and share of missing values of each table column.
-        duplicates: Number of samples in the first split of a pair that are also in the second.
-        near_duplicates: Number of images in the first split of a pair that look like one in the
-            second but differ in pixels; None if images are too small or too many to compare.
-        near_pairs: File names of some near-duplicates.
-        skipped: Reasons why files or rows were skipped, by name.
-        num_skipped: Number of skipped files or rows.
-        fingerprint: SHA-256 of the splits.
-    """
+    """Facts about a data set that matter before training."""
 
     name: str
     task: str
-    shape: tuple[int, ...]
-    num_samples: dict[str, int]
-    class_counts: dict[str, list[int]]
-    target: dict[str, float]
-    sizes: dict[str, list[int]]
-    channels: list[dict[str, float]]
-    columns: list[dict[str, Any]]
-    duplicates: dict[str, int]
+    shape: tuple[int, ...]  # of a raw sample
+    num_samples: dict[str, int]  # by split
+    class_counts: dict[str, list[int]]  # in train, val and test; empty for regression
+    target: dict[str, float]  # mean and std on train; empty for classification
+    sizes: dict[str, list[int]]  # min, median, max height and width of image files; else empty
+    channels: list[dict[str, float]]  # mean and std over train, 0 to 255; empty for tables
+    columns: list[dict[str, Any]]  # name, training values and share of missing values
+    duplicates: dict[str, int]  # samples in the first split of a pair that are in the second too
+    # Images in the first split of a pair that look like one in the second but differ in pixels;
+    # None if images are too small or too many to compare.
     near_duplicates: dict[str, int] | None
-    near_pairs: list[list[str]]
-    skipped: dict[str, str]
+    near_pairs: list[list[str]]  # file names of some near-duplicates
+    skipped: dict[str, str]  # reasons, by the name of a file or row
     num_skipped: int
     fingerprint: str
 
@@ -95,29 +79,22 @@ def describe_data(config: Config) -> DataReport:
 
 
 def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED) -> DataReport:
-    """Counts, measures and hashes a data set.
-
-    Args:
-        data: Data of a config.
-        name: Name of the data set.
-        max_compared: Number of images up to which near-duplicates are searched for.
-    """
+    """Counts, measures and hashes a data set; compares at most ``max_compared`` images."""
     source, spec = data.about, data.spec
     split = {name: getattr(data.split, name) for name in SPLITS}
-    counts = [
-        np.bincount(source.targets[part], minlength=len(spec.classes))
-        for part in split.values()
-        if spec.classes
-    ]
+    counts = []
+    if spec.classes:
+        size = len(spec.classes)
+        counts = [np.bincount(source.targets[part], minlength=size) for part in split.values()]
     near, pairs = _find_near(data, max_compared)
     sizes = {}
     if source.sizes is not None:
         quantiles = np.percentile(source.sizes, [0, 50, 100], axis=0).round().astype(int)
         sizes = dict(zip(("height", "width"), quantiles.T.tolist(), strict=True))
-    described = [
-        (column.name, *describe_values(column, data.train.inputs[:, position]))
-        for position, column in enumerate(spec.columns)
-    ]
+    columns = []
+    for position, column in enumerate(spec.columns):
+        values, missing = describe_values(column, data.train.inputs[:, position])
+        columns.append({"name": column.name, "values": values, "missing": missing})
     moments = zip(spec.mean, spec.std, strict=True) if spec.is_image else ()
     return DataReport(
         name=name,
@@ -128,7 +105,7 @@ def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED
         target={} if spec.classes else {"mean": spec.target_mean, "std": spec.target_std},
         sizes=sizes,
         channels=[{"mean": mean, "std": std} for mean, std in moments],
-        columns=[{"name": n, "values": values, "missing": m} for n, values, m in described],
+        columns=columns,
         duplicates=data.duplicates,
         near_duplicates=near,
         near_pairs=pairs[:MAX_LISTED],
@@ -150,13 +127,12 @@ def _find_near(
     counts, names = {}, list[list[str]]()
     for pair in data.duplicates:
         first, second = (getattr(data.split, name) for name in pair.split("_"))
-        near = find_near(hashes[first], hashes[second])
-        left, right = first[near[:, 0]], second[near[:, 1]]
-        differ = pixels[left] != pixels[right]  # equal ones are counted as duplicates
-        counts[pair] = len(np.unique(left[differ]))
+        places = find_near(hashes[first], hashes[second])
+        near = np.column_stack([first[places[:, 0]], second[places[:, 1]]])
+        near = near[pixels[near[:, 0]] != pixels[near[:, 1]]]  # equal ones are duplicates
+        counts[pair] = len(np.unique(near[:, 0]))
         if source.names:
-            places = zip(left[differ].tolist(), right[differ].tolist(), strict=True)
-            names += [[source.names[i], source.names[j]] for i, j in places]
+            names += [[source.names[i], source.names[j]] for i, j in near.tolist()]
     return counts, names
 
 
@@ -169,21 +145,27 @@ def data_figures(data: DataModule, report: DataReport) -> Iterator[tuple[str, Fi
         yield "targets", drawing.targets(train.targets, data.val.targets)
     if not spec.is_image:
         return
-    names = spec.classes[:MAX_CLASSES] or ("train",)
-    by_class = {
-        name: np.flatnonzero(train.targets == index) if spec.classes else np.arange(len(train))
-        for index, name in enumerate(names)
-    }
-    images = {name: train.inputs[places[:MAX_IMAGES]] for name, places in by_class.items()}
-    is_cut = len(spec.classes) > len(names)
-    title = f"{len(names)} of {len(spec.classes)} classes" if is_cut else ""
+    places = {
+        name: np.flatnonzero(train.targets == index)[:MAX_IMAGES]
+        for index, name in enumerate(spec.classes[:MAX_CLASSES])
+    } or {"train": np.arange(len(train))[:MAX_IMAGES]}
+    images = {name: train.inputs[each] for name, each in places.items()}
+    is_cut = len(spec.classes) > len(places)
+    title = f"{len(places)} of {len(spec.classes)} classes" if is_cut else ""
     yield "contact_sheet", drawing.contact_sheet(images, title)
     if data.augment is not None:
-        firsts = np.array([places[0] for places in by_class.values() if len(places)])[:MAX_IMAGES]
-        before, indices = train.inputs[firsts], train.indices[firsts]
-        after = [data.augment(before, epoch, indices) for epoch in range(3)]
-        labels = [spec.classes[int(train.targets[i])] if spec.classes else "" for i in firsts]
-        yield "augmentation", augmentation_sheet(before, after, labels)
+        firsts = np.array([each[0] for each in places.values() if len(each)])
+        yield "augmentation", draw_augmented(data, firsts[:MAX_IMAGES])
+
+
+def draw_augmented(data: DataModule, places: Indices) -> Figure:
+    """Some training samples above their augmented versions in three epochs."""
+    assert data.augment is not None
+    classes, targets = data.spec.classes, data.train.targets[places]
+    before, indices = data.train.inputs[places], data.train.indices[places]
+    after = [data.augment(before, epoch, indices) for epoch in range(3)]
+    labels = [classes[int(each)] if classes else f"{each:g}" for each in targets]
+    return augmentation_sheet(before, after, labels)
 
 
 def show(result: DataReport) -> None:
@@ -206,7 +188,16 @@ def show(result: DataReport) -> None:
         print(f"{side} of the files: {least} to {greatest} pixels, median {median}")
     for index, channel in enumerate(result.channels):
         print(f"channel {index}: mean {channel['mean']:.1f}, std {channel['std']:.1f} of 255")
-    _print_duplicates(result)
+    for line in describe_duplicates(result.duplicates):
+        print(line)
+    if not any(result.duplicates.values()):
+        print("no sample is in two splits")
+    for pair, count in (result.near_duplicates or {}).items():
+        if count:
+            first, second = pair.split("_")
+            print(f"{count} more samples of {first} look like one of {second}")
+    for left, right in result.near_pairs[:5]:
+        print(f"  {left} looks like {right}")
     if result.num_skipped:
         print(f"{result.num_skipped} skipped:")
         for name, reason in list(result.skipped.items())[:10]:
@@ -221,16 +212,3 @@ def _print_table(names: list[str], rows: list[list[str]]) -> None:
     if len(rows) > MAX_ROWS:
         table.add_row(f"and {len(rows) - MAX_ROWS} more")
     stdout().print(table)
-
-
-def _print_duplicates(result: DataReport) -> None:
-    for line in describe_duplicates(result.duplicates):
-        print(line)
-    if not any(result.duplicates.values()):
-        print("no sample is in two splits")
-    for pair, count in (result.near_duplicates or {}).items():
-        if count:
-            first, second = pair.split("_")
-            print(f"{count} more samples of {first} look like one of {second}")
-    for left, right in result.near_pairs[:5]:
-        print(f"  {left} looks like {right}")

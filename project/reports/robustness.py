@@ -1,13 +1,20 @@
-"""Accuracy of an image classifier under corruptions of increasing severity, and its calibration."""
+"""Accuracy of an image classifier under corruptions of increasing severity, and its calibration.
 
-from collections.abc import Mapping, Sequence
+A corruption is a function of its amount and the sample's index, so that models and runs are
+compared on the same images. Its direction (left or right, lighter or darker) varies by sample.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from rich.table import Table
 from sklearn.metrics import auc
 from torchmetrics.functional.classification import multiclass_calibration_error
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from project.core.arrays import Array, Indexed, Indices
 from project.core.console import stdout
@@ -16,7 +23,6 @@ from project.data.module import DataModule
 from project.figures import robustness as figures
 from project.models.base import Model
 from project.models.tasks import Classifier
-from project.reports.corruptions import CORRUPTIONS, corrupt
 from project.reports.run import measure
 from project.tracking.run import Run
 
@@ -24,35 +30,104 @@ BATCH_SIZE = 1024
 
 
 @dataclass(frozen=True)
-class RobustnessCurve:
-    """Accuracy as a function of the amount of a corruption.
+class Corruption:
+    """One way in which images change.
 
-    Attributes:
-        amounts: Increasing amounts, in the corruption's unit.
-        accuracies: Accuracy at each amount.
-        area: Area under the curve over the range of amounts, which is the mean accuracy.
+    ``apply`` takes uint8 images (N, H, W, C), a signed amount and a random generator per image; the
+    images that it returns may have fractions and exceed the range.
     """
+
+    amounts: tuple[float, ...]  # increasing; the first, 0, leaves the images unchanged
+    unit: str
+    apply: Callable[[Array, float, Sequence[Generator]], Array]
+
+
+def _affine(images: Array, **changes: Any) -> Array:
+    """Maps images about their centres, bilinearly; pixels from outside are 0."""
+    identity = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]}
+    arguments = {**identity, **changes, "interpolation": InterpolationMode.BILINEAR}
+    outputs = functional.affine(torch.from_numpy(images).permute(0, 3, 1, 2), **arguments)
+    return np.asarray(outputs.permute(0, 2, 3, 1).numpy())
+
+
+def _shift(images: Array, amount: float, rngs: Sequence[Generator]) -> Array:
+    # Sideways or up and down, by the same length.
+    length = amount * images.shape[2]
+    sideways, upright = (_affine(images, translate=each) for each in ([length, 0], [0, length]))
+    return np.where(_choose(rngs, 0.5), sideways, upright)
+
+
+def _noise(images: Array, amount: float, rngs: Sequence[Generator]) -> Array:
+    scale, shape = 255 * abs(amount), images.shape[1:]
+    return images + np.stack([rng.normal(0.0, scale, shape) for rng in rngs])
+
+
+def _contrast(images: Array, amount: float, rngs: Sequence[Generator]) -> Array:
+    mean = images.mean(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(mean + (images - mean) * (1 + amount))
+
+
+def _choose(rngs: Sequence[Generator], probability: float) -> Array:
+    """Random choices (N, 1, 1, 1), true with that probability."""
+    return np.array([rng.random() < probability for rng in rngs]).reshape(-1, 1, 1, 1)
+
+
+CORRUPTIONS = {
+    "rotation": Corruption((0, 15, 30, 45, 60), "degrees", lambda x, a, _: _affine(x, angle=-a)),
+    "scale": Corruption(
+        (0, 0.15, 0.3, 0.45, 0.6),
+        "larger or smaller by",
+        lambda x, a, _: _affine(x, scale=1 + a if a > 0 else 1 / (1 - a)),
+    ),
+    "shear": Corruption((0, 10, 20, 30, 40), "degrees", lambda x, a, _: _affine(x, shear=[-a, 0])),
+    "shift": Corruption((0, 0.08, 0.16, 0.24, 0.32), "of the width", _shift),
+    "reflection": Corruption(
+        (0, 0.25, 0.5, 0.75, 1),
+        "share that is mirrored",
+        lambda x, a, rngs: np.where(_choose(rngs, abs(a)), x[:, :, ::-1], x),
+    ),
+    "noise": Corruption((0, 0.1, 0.2, 0.3, 0.4), "standard deviation / full scale", _noise),
+    "brightness": Corruption(
+        (0, 0.15, 0.3, 0.45, 0.6), "of full scale", lambda x, a, _: x + 255 * a
+    ),
+    "contrast": Corruption((0, 0.225, 0.45, 0.675, 0.9), "stronger or weaker by", _contrast),
+}
+
+
+def corrupt(images: Array, indices: Indices, name: str, amount: float) -> Array:
+    """Corrupts uint8 images (N, H, W, C) by an amount >= 0 in the unit of the corruption.
+
+    ``indices`` (N,) of the samples in their data set seed the direction and the noise.
+    """
+    if amount == 0:
+        return images
+    rngs = [np.random.default_rng(index) for index in indices.tolist()]
+    signs = np.array([rng.choice([-1, 1]) for rng in rngs])
+    changed = np.empty_like(images)
+    for sign in np.unique(signs):
+        chosen, signed = np.flatnonzero(signs == sign), float(sign * amount)
+        values = CORRUPTIONS[name].apply(images[chosen], signed, [rngs[i] for i in chosen])
+        changed[chosen] = np.clip(np.rint(values), 0, 255)
+    return changed
+
+
+@dataclass(frozen=True)
+class RobustnessCurve:
+    """Accuracy as a function of the amount of a corruption, in its unit."""
 
     amounts: tuple[float, ...]
     accuracies: tuple[float, ...]
-    area: float
+    area: float  # under the curve over the range of amounts, which is the mean accuracy
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Robustness and calibration of a classifier on the validation images.
-
-    Attributes:
-        run_id: MLflow run id.
-        num_samples: Number of validation images.
-        curves: Accuracy over the amount, by corruption.
-        calibration_error: Expected calibration error over 15 bins (arXiv:1706.04599).
-    """
+    """Robustness and calibration of a classifier on the validation images."""
 
     run_id: str
     num_samples: int
-    curves: Mapping[str, RobustnessCurve]
-    calibration_error: float
+    curves: Mapping[str, RobustnessCurve]  # by corruption
+    calibration_error: float  # expected error over 15 bins (arXiv:1706.04599)
 
 
 def area_under(amounts: Sequence[float], accuracies: Sequence[float]) -> float:
@@ -73,15 +148,7 @@ def measure_robustness(
     indices: Indices,
     device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
 ) -> dict[str, RobustnessCurve]:
-    """Accuracy under each corruption.
-
-    Args:
-        model: Image classifier.
-        images: Images (N, H, W, C) uint8.
-        targets: Class indices (N,).
-        indices: Indices (N,) of the samples in their data set.
-        device: Device to compute on.
-    """
+    """Accuracy over the amount of each corruption of raw images (N, H, W, C); see ``corrupt``."""
     model.to(device).eval()
 
     def accuracy(name: str, amount: float) -> float:
@@ -102,26 +169,15 @@ def measure_robustness(
 
 
 def report_robustness(run: Run, data: DataModule, model: Model, device: torch.device) -> Robustness:
-    """Measures a classifier on corrupted validation images; logs numbers and figures to its run.
-
-    Args:
-        run: Finished run.
-        data: Data of the run; the test set stays sealed.
-        model: Best model of the run.
-        device: Device to compute on.
-
-    Raises:
-        UserError: The model is not an image classifier.
-    """
+    """Measures a run's best model on corrupted val images; logs numbers and figures to the run."""
     if not classifies_images(model):
         raise UserError(
             f"robustness: true: run {run.id} is not an image classifier: expected robustness=false"
         )
     images, targets, indices = data.val.inputs, data.val.targets, data.val.indices
     _, probabilities = measure(model, data.val_dataloader()[0], device)
-    error = multiclass_calibration_error(
-        torch.from_numpy(probabilities), torch.from_numpy(targets), data.spec.num_outputs
-    ).item()
+    pair = torch.from_numpy(probabilities), torch.from_numpy(targets)
+    error = multiclass_calibration_error(*pair, data.spec.num_outputs).item()
     curves = measure_robustness(model, images, targets, indices, device)
     for name, curve in curves.items():
         for step, accuracy in enumerate(curve.accuracies):

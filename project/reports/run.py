@@ -19,7 +19,7 @@ from project.figures import training
 from project.models.base import Model
 from project.models.contract import Contract, Predictor
 from project.models.tasks import Classifier, Reconstructor, Regressor, SplitMetrics
-from project.reports.data import summarise_data
+from project.reports.data import draw_augmented, summarise_data
 from project.tracking.models import log_model
 from project.tracking.run import Run
 from project.training.devices import Devices
@@ -40,7 +40,7 @@ def report(
     run: Run, config: Config, data: DataModule, model: Model, devices: Devices, result: FitResult
 ) -> None:
     """Gives the model its best weights; logs it, its figures and a report on the data."""
-    load_weights(run, model)
+    _load_weights(run, model)
     _, predictions = measure(model, data.val_dataloader()[0], devices.torch_device)
     run.log_figures(_figures(model, data, predictions, result))
     summary = summarise_data(data, config.data_name, MAX_HASHED_PER_RUN)
@@ -59,11 +59,11 @@ def load_best(run: Run, config: Config, spec: Spec) -> Model:
     if "weights" in architecture:  # pretrained weights would be downloaded, only to be replaced
         architecture["weights"] = "none"
     model = build_model(config.model_copy(update={"model": architecture}), spec)
-    load_weights(run, model)
+    _load_weights(run, model)
     return model
 
 
-def load_weights(run: Run, model: Model) -> None:
+def _load_weights(run: Run, model: Model) -> None:
     """Gives a model the weights of the best epoch (their average, if the run has one)."""
     checkpoint = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True)
     model.load_state_dict(checkpoint["state_dict"])
@@ -104,26 +104,18 @@ def _figures(
         curves[name] = (history[f"train/{name}"], history[f"val/{name}"])
     yield "learning_curves", training.learning_curves(curves, result.best_epoch)
     if data.augment is not None:
-        shown = slice(0, NUM_AUGMENTED)
-        before, indices = data.train.inputs[shown], data.train.indices[shown]
-        after = [data.augment(before, epoch, indices) for epoch in range(3)]
-        labels = [
-            data.spec.classes[int(target)] if data.spec.classes else f"{target:g}"
-            for target in data.train.targets[shown]
-        ]
-        yield "augmentation", training.augmentation_sheet(before, after, labels)
+        yield "augmentation", draw_augmented(data, np.arange(min(NUM_AUGMENTED, len(data.train))))
     inputs, targets = data.val.inputs, data.val.targets
     if isinstance(model.task, Classifier):
         classes = data.spec.classes
         counts = confusion_matrix(targets, predictions.argmax(1), labels=range(len(classes)))
         yield "confusion_matrix", drawing.confusion_matrix(counts, classes, "val")
         if data.spec.is_image:
-            yield ("worst_mistakes", drawing.worst_mistakes(inputs, targets, predictions, classes))
+            mistakes = drawing.worst_mistakes(inputs, targets, predictions, classes)
+            yield "worst_mistakes", mistakes
     elif isinstance(model.task, Regressor):
         yield "predicted_against_true", drawing.predicted_against_true(targets, predictions)
         yield "residuals", drawing.residuals(targets, predictions)
     elif isinstance(model.task, Reconstructor):
-        yield (
-            "reconstructions",
-            drawing.reconstructions(inputs[:NUM_REBUILT], predictions[:NUM_REBUILT]),
-        )
+        images = drawing.reconstructions(inputs[:NUM_REBUILT], predictions[:NUM_REBUILT])
+        yield "reconstructions", images

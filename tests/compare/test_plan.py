@@ -12,8 +12,8 @@ from conftest import command
 
 import project
 from project.compare.analysis import load_analysis
+from project.compare.command import make_keys
 from project.compare.plan import LESSONS, Plan, read_plan
-from project.compare.runs import make_keys
 from project.core.errors import UserError
 from project.core.types import Spec
 from project.models.cnn import CNN

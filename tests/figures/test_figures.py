@@ -15,7 +15,7 @@ from lessons.overfitting import analysis as overfitting
 from lessons.regularisation import analysis as regularisation
 from lessons.supervised_and_unsupervised import analysis as latent
 from project.figures import comparison, data, predictions, robustness, training
-from project.reports.corruptions import CORRUPTIONS
+from project.reports.robustness import CORRUPTIONS
 
 RANDOM = np.random.default_rng(0)
 

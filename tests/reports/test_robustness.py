@@ -10,8 +10,7 @@ from conftest import TINY
 from project.config.build import build_data
 from project.core.errors import UserError
 from project.evaluate import evaluate
-from project.reports.corruptions import CORRUPTIONS, corrupt
-from project.reports.robustness import area_under, measure_robustness
+from project.reports.robustness import CORRUPTIONS, area_under, corrupt, measure_robustness
 from project.reports.run import load_best
 from project.tracking.find import find_run
 from project.training.results import FitResult
