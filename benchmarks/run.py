@@ -87,8 +87,8 @@ def measure(variant: str, overrides: list[str]) -> dict[str, Any]:
         return {"speed": timing.samples_per_second, "accuracy": timing.accuracy}
     run = Run.create(run_tags(config, data))
     if variant == "untracked":
-        loop.metric_logger = lambda run, enabled=True: nullcontext()  # type: ignore[assignment]
-    with nullcontext() if variant == "untracked" else run:
+        loop.metric_logger = lambda run: nullcontext()  # type: ignore[assignment]
+    with nullcontext() if variant == "untracked" else run.open():
         history = fit(config, data, make_model(config, data), run, devices).history
     speed = statistics.harmonic_mean(history["train/samples_per_second"][1:])
     return {"speed": speed, "accuracy": history["val/accuracy"][-1]}

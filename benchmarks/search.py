@@ -152,7 +152,7 @@ def cost_of_a_trial(overrides: list[str], num_trials: int, seed: int) -> dict[st
         setattr(Study, name, timed("study store", getattr(Study, name)))
     Search._log_progress = timed("tracking", Search._log_progress)  # type: ignore[method-assign]
     Run.create = timed("tracking", Run.create)  # type: ignore[method-assign]
-    for name in ("__enter__", "__exit__", "log_start"):
+    for name in ("close", "log_start"):
         setattr(Run, name, timed("tracking", getattr(Run, name)))
 
     def flush(self: RunLogger) -> bool:

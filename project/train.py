@@ -71,7 +71,7 @@ def _open_run(
         return Run.begin(config, data, {**hardware, **tags})
     run = find_run(resume, "resume")
     check_same_data(run, data)
-    return run
+    return run.open()
 
 
 def _describe(config: Config, data: DataModule, model: Model) -> str:

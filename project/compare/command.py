@@ -22,7 +22,7 @@ from project.evaluate import open_test_set
 from project.models.tasks import Task
 from project.tracking.find import RunInfo, children, find_by_tags
 from project.tracking.lineage import source_hash
-from project.tracking.run import PARENT, Run, opened
+from project.tracking.run import PARENT, Run
 from project.tracking.store import store_folder
 from project.training.devices import Devices, make_model
 from project.workers.capacity import choose_workers
@@ -111,7 +111,7 @@ def _open_parent(name: str) -> Iterator[Run]:
         raise UserError(f"lesson: {name}: {reason}") from None
     with lock:
         parent = find_by_tags(tags) or Run.create({"mlflow.runName": name, **tags})
-        with opened(parent):
+        with parent.running():
             yield parent
 
 

@@ -9,10 +9,7 @@ from typing import Any
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM; the run is KILLED and can be resumed.
-
-    Not a KeyboardInterrupt, because Lightning exits the process on that.
-    """
+    """SIGINT or SIGTERM; no KeyboardInterrupt, because Lightning exits the process on that."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -53,10 +50,8 @@ def raise_when_stopped() -> dict[signal.Signals, Any]:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Raises ``Stopped`` on SIGINT or SIGTERM; does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = raise_when_stopped()
+    is_main = threading.current_thread() is threading.main_thread()
+    previous = raise_when_stopped() if is_main else {}
     try:
         yield
     finally:

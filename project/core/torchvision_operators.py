@@ -5,7 +5,7 @@ operators don't exist, as on a torch without CUDA (https://github.com/pytorch/vi
 """
 
 import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,12 @@ _libraries: list[Any] = []  # an operator lives as long as the library object th
 class OperatorFinder:
     """An import hook, so that commands without torchvision needn't import torch for it."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: Any = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """Finds torchvision, after its operators were declared; no other module."""
-        if fullname != "torchvision":
+        if name != "torchvision":
             return None
         sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(fullname, path)
+        spec = PathFinder.find_spec(name, path)
         if spec is not None and spec.origin is not None:
             _declare_missing_operators(Path(spec.origin).parent)
         return spec
@@ -33,11 +31,9 @@ def _declare_missing_operators(torchvision: Path) -> None:
     import torch  # only a process that imports torchvision needs it
 
     for compiled in (*torchvision.glob("_C*.so"), *torchvision.glob("_C*.pyd")):
-        try:
+        with suppress(OSError, RuntimeError):
             torch.ops.load_library(str(compiled))
             return
-        except (OSError, RuntimeError):
-            continue
     library = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

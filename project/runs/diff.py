@@ -17,34 +17,24 @@ from project.tracking.find import find_run
 from project.tracking.lineage import parse_packages
 from project.tracking.run import Run
 
-ABSENT = "-"
 Pairs = Mapping[str, tuple[str, str]]  # both values, by name
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Both values of everything that differs between two runs.
-
-    Attributes:
-        runs: Ids of the two runs.
-        config: Config values by flat key.
-        code: Commits; and hashes of uncommitted changes by file.
-        packages: Package versions by name.
-        data: Fingerprints by split.
-        metrics: Metrics on val and test by name.
-    """
+    """Both values of everything that differs between two runs."""
 
     runs: tuple[str, str]
     config: Pairs
-    code: Pairs
+    code: Pairs  # commits; and hashes of uncommitted changes by file
     packages: Pairs
-    data: Pairs
+    data: Pairs  # fingerprints by split
     metrics: Pairs
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing differs."""
-        return not (self.config or self.code or self.packages or self.data or self.metrics)
+        return not any(getattr(self, part) for part in READERS)
 
 
 def diff(first: RunId, second: RunId) -> Difference:
@@ -58,18 +48,17 @@ def diff(first: RunId, second: RunId) -> Difference:
         UserError: A run is unknown, or was stopped before it logged its config.
     """
     runs = find_run(first, "first"), find_run(second, "second")
+    pairs = {part: _compare(*map(read, runs)) for part, read in READERS.items()}
+    return Difference((runs[0].id, runs[1].id), **pairs)
 
-    def compare(read: Callable[[Run], Mapping[str, object]]) -> Pairs:
-        return _compare(*map(read, runs))
 
-    return Difference(
-        runs=(runs[0].id, runs[1].id),
-        config=compare(lambda run: flatten(run.stored_config())),
-        code=compare(_read_code),
-        packages=compare(lambda run: parse_packages(run.read_text("requirements.txt"))),
-        data=compare(lambda run: json.loads(run.read_text("split.json") or "{}").get("sha256", {})),
-        metrics=compare(_read_metrics),
-    )
+def _compare(first: Mapping[str, object], second: Mapping[str, object]) -> Pairs:
+    pairs = {key: (first.get(key, "-"), second.get(key, "-")) for key in {**first, **second}}
+    return {
+        key: (str(a), str(b))
+        for key, (a, b) in pairs.items()
+        if a != b and not (a != a and b != b)  # NaN differs from itself.
+    }
 
 
 def show(difference: Difference) -> None:
@@ -78,7 +67,7 @@ def show(difference: Difference) -> None:
     if difference.is_empty:
         print(f"{names[0]} and {names[1]}: the same config, code, packages, data and metrics")
         return
-    for title in ("config", "code", "packages", "data", "metrics"):
+    for title in READERS:
         pairs: Pairs = getattr(difference, title)
         if not pairs:
             print(f"{title}: the same")
@@ -90,7 +79,7 @@ def show(difference: Difference) -> None:
             is_hash = title in ("code", "data")
             cells = [text[:12] if is_hash and " " not in text else text for text in pair]
             if title == "metrics":
-                cells.append(_subtract(pair))
+                cells.append("" if "-" in pair else f"{float(pair[1]) - float(pair[0]):+.6g}")
             table.add_row(*map(escape, [key, *cells]))
         stdout().print(table)
 
@@ -108,23 +97,14 @@ def _read_code(run: Run) -> dict[str, object]:
     return {"commit": commit, **{name: f"changes {each}" for name, each in hashes.items()}}
 
 
-def _read_metrics(run: Run) -> dict[str, object]:
-    metrics = run.mlflow_run.data.metrics
-    return {name: value for name, value in metrics.items() if name.startswith(("best/", "test/"))}
-
-
-def _compare(first: Mapping[str, object], second: Mapping[str, object]) -> Pairs:
-    pairs = {}
-    for key in dict.fromkeys([*first, *second]):
-        a, b = first.get(key, ABSENT), second.get(key, ABSENT)
-        if a != b and not (a != a and b != b):  # NaN differs from itself.
-            pairs[key] = (str(a), str(b))
-    return pairs
-
-
-def _subtract(pair: tuple[str, str]) -> str:
-    try:
-        first, second = map(float, pair)
-    except ValueError:
-        return ""
-    return f"{second - first:+.6g}"
+READERS: Mapping[str, Callable[[Run], Mapping[str, object]]] = {
+    "config": lambda run: flatten(run.stored_config()),
+    "code": _read_code,
+    "packages": lambda run: parse_packages(run.read_text("requirements.txt")),
+    "data": lambda run: json.loads(run.read_text("split.json") or "{}").get("sha256", {}),
+    "metrics": lambda run: {
+        name: value
+        for name, value in run.mlflow_run.data.metrics.items()
+        if name.startswith(("best/", "test/"))
+    },
+}

@@ -1,8 +1,4 @@
-"""Trains a run again in a worktree of its commit, and compares the results.
-
-The worktree has the run's uncommitted changes, config and seed. Packages whose installed version
-differs from the run's are installed into a folder of their own. The new run is tagged `reproduces`.
-"""
+"""Trains a run again in a worktree with its code and packages, and compares the results."""
 
 import json
 import os
@@ -30,21 +26,13 @@ from project.tracking.store import experiment_name, tracking_uri
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Comparison of a run with its repetition.
-
-    Attributes:
-        original: Id of the first run.
-        run_id: Id of the new run.
-        metrics: Metrics on val at the best epoch by name, of the first and the new run.
-        devices: Devices of the first and the new run.
-        failure: Reason for exit code 1; empty if all metrics are equal bit for bit.
-    """
+    """Comparison of a run with its repetition; the first of each pair is the original's."""
 
     original: str
     run_id: str
-    metrics: Mapping[str, tuple[float, float]]
+    metrics: Mapping[str, tuple[float, float]]  # on val at the best epoch, by name
     devices: tuple[str, str]
-    failure: str
+    failure: str  # reason for exit code 1; empty if all metrics are equal bit for bit
 
     @property
     def is_equal(self) -> bool:
@@ -62,14 +50,12 @@ def reproduce(run: RunId) -> Reproduction:
         UserError: The run is unknown, or its code is not in this repository.
         TrainingError: Training failed this time.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        original = find_run(run)
-        if (status := original.mlflow_run.info.status) != "FINISHED":
-            raise UserError(f"run: {original.id}: it is {status}: expected a run that is FINISHED")
-        folder = Path(temporary)
-        with _worktree(folder / "tree", original) as tree:
-            _install_packages(original, folder / "packages")
-            again = Run(_train(original, tree, folder))
+    original = find_run(run)
+    if (status := original.mlflow_run.info.status) != "FINISHED":
+        raise UserError(f"run: {original.id}: it is {status}: expected a run that is FINISHED")
+    with tempfile.TemporaryDirectory() as temporary, _worktree(Path(temporary), original):
+        _install_packages(original, Path(temporary))
+        again = Run(_train(original, Path(temporary)))
     again.set_tags({"reproduces": original.id})
     first, second = original.mlflow_run.data, again.mlflow_run.data
     metrics = {
@@ -99,21 +85,19 @@ def show(result: Reproduction) -> None:
 
 
 @contextmanager
-def _worktree(path: Path, run: Run) -> Iterator[Path]:
-    """Checks out the code of a run, with its uncommitted changes, and removes it at the end."""
+def _worktree(folder: Path, run: Run) -> Iterator[None]:
+    """Checks out the code of a run, with its uncommitted changes, into ``tree`` for the block."""
+    path, patch = folder / "tree", folder / "uncommitted.diff"
     commit = run.mlflow_run.data.tags.get("mlflow.source.git.commit")
     if not commit:
         raise UserError(f"run: {run.id}: it was trained outside of git: expected one with a commit")
     if _git("cat-file", "-e", f"{commit}^{{commit}}"):
-        raise UserError(
-            f"run: {run.id}: its commit {commit[:12]} isn't in this repository: expected a clone "
-            "that has it"
-        )
+        fault = f"its commit {commit[:12]} isn't in this repository: expected a clone that has it"
+        raise UserError(f"run: {run.id}: {fault}")
     try:
         if reason := _git("worktree", "add", "--detach", "--quiet", str(path), commit):
             raise TrainingError(f"run {run.id}: git can't check out its commit: {reason}")
         if changes := run.read_text("uncommitted.diff"):
-            patch = path.with_name("uncommitted.diff")
             patch.write_bytes(changes.encode())
             if reason := _git("apply", "--whitespace=nowarn", str(patch), folder=path):
                 raise UserError(f"run: {run.id}: its uncommitted changes don't apply: {reason}")
@@ -121,7 +105,7 @@ def _worktree(path: Path, run: Run) -> Iterator[Path]:
         (path / "data").mkdir()
         for each in (ROOT / "data").glob("*"):
             (path / "data" / each.name).symlink_to(each)
-        yield path
+        yield
     finally:
         _git("worktree", "unlock", str(path))  # An interrupted `add` has left it locked.
         _git("worktree", "remove", "--force", str(path))
@@ -134,37 +118,35 @@ def _git(*arguments: str, folder: Path | None = None) -> str:
     try:
         done = git(*arguments, cwd=folder or ROOT)
     except OSError as error:
-        raise UserError(f"git: can't be started ({error.strerror}): expected git on PATH") from None
+        reason = f"can't be started ({error.strerror})"
+        raise UserError(f"git: {reason}: expected git on PATH") from None
     if done.returncode == 0:
         return ""
     return " ".join(done.stderr.split()) or f"exit code {done.returncode}"
 
 
 def _install_packages(run: Run, folder: Path) -> None:
-    """Installs the packages that the run had in other versions into a folder."""
-    installed = parse_packages(packages())
+    """Installs the packages that the run had in other versions into the folder ``packages``."""
+    installed, wanted = map(parse_packages, (packages(), run.read_text("requirements.txt")))
     others = [
         f"{name}=={version}"
-        for name, version in sorted(parse_packages(run.read_text("requirements.txt")).items())
+        for name, version in sorted(wanted.items())
         if installed.get(name) != version and name != "lightning-experiments"
     ]
     if not others:
         return
     say(f"installing the run's versions of other packages: {', '.join(others)}")
-    options = ["--quiet", "--no-deps", "--disable-pip-version-check", "--target", str(folder)]
-    done = run_command(
-        [sys.executable, "-m", "pip", "install", *options, *others],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--target", str(folder / "packages"), *others]
+    done = run_command(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
         reason = next(iter(done.stderr.strip().splitlines()[-1:]), "pip failed")
         raise TrainingError(f"the run's packages can't be installed: {reason}")
 
 
-def _train(run: Run, tree: Path, folder: Path) -> str:
+def _train(run: Run, folder: Path) -> str:
     """Trains in a process of its own with the run's code; returns the id of the new run."""
-    config = folder / "config.yaml"
+    config, tree = folder / "config.yaml", folder / "tree"
     config.write_text(run.read_text("config.yaml"))
     environment = {
         **os.environ,
@@ -175,13 +157,10 @@ def _train(run: Run, tree: Path, folder: Path) -> str:
     if threads := run.mlflow_run.data.tags.get("threads"):
         environment["OMP_NUM_THREADS"] = threads  # Sums depend on the number of threads.
     has_json = (tree / "project" / "__main__.py").exists()  # Older code prints text only.
-    command = ["project", "train", "--json"] if has_json else ["project.train"]
+    module = ["project", "train", "--json"] if has_json else ["project.train"]
     # -P keeps the code of the working folder out: paths in the config are relative to that folder.
-    done = run_command(
-        [sys.executable, "-P", "-m", *command, f"experiment={config}"],
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
+    command = [sys.executable, "-P", "-m", *module, f"experiment={config}"]
+    done = run_command(command, env=environment, stdout=subprocess.PIPE)
     if done.returncode == 0 and has_json:
         return str(json.loads(done.stdout)["run_id"])
     if done.returncode == 0 and (match := re.search(r"^run (\w{32})$", done.stdout, re.M)):

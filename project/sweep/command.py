@@ -12,7 +12,6 @@ from project.sweep.report import log_trials, log_winner
 from project.sweep.search import short
 from project.sweep.setup import open_search
 from project.sweep.winner import Winner, close_abandoned_runs, find_winner
-from project.tracking.run import opened
 from project.workers.capacity import choose_workers
 from project.workers.pool import Pool
 
@@ -38,7 +37,7 @@ def sweep(plan: SweepPlan) -> Winner:
             settings.workers, plan.config.trainer, settings.devices_per_trial
         )
         search = open_search(plan, devices)
-        with opened(search.parent):
+        with search.parent.running():
             search.release_orphans()
             close_abandoned_runs(search)
             left = max(0, search.study.num_trials - len(search.finished()))

@@ -20,7 +20,7 @@ from project.evaluate import evaluate
 from project.sweep.plan import SweepPlan, make_command
 from project.sweep.search import Search
 from project.tracking.find import RunInfo, children
-from project.tracking.registry import Registration, register
+from project.tracking.models import Registration, register
 from project.tracking.run import PARENT, Run
 from project.workers.jobs import close_abandoned, train_all
 from project.workers.pool import Pool

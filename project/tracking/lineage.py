@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -69,11 +70,14 @@ def read_git(*arguments: str, **variables: str) -> str:
 
 def source_tags() -> dict[str, str]:
     """MLflow's own tags of a run's source, with the commit of this project."""
+    user = ""
+    with suppress(OSError, KeyError):  # The system may have no name for the user.
+        user = getpass.getuser()
     # MLflow's resolver takes the commit of the repository around argv[0], and none in a worker.
     return {
         "mlflow.source.name": command_line(),
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": user(),
+        "mlflow.user": user,
         "mlflow.source.git.commit": commit(),
     }
 
@@ -114,20 +118,16 @@ def _is_small(file: Path) -> bool:
 @cache
 def source_hash() -> str:
     """SHA-256 of the code that determines the numbers of a run, and of torch's version."""
-    digest = hashlib.sha256(version("torch").encode())
-    for folder in HASHED:
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+    files = (file for folder in HASHED for file in sorted((ROOT / folder).rglob("*.py")))
+    code = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(version("torch").encode() + code).hexdigest()
 
 
 @cache
 def packages() -> str:
     """The installed packages, one ``name==version`` per line."""
     # If two have the same name, such as one inside setuptools, the first is imported.
-    versions: dict[str, str] = {}
-    for each in distributions():
-        versions.setdefault(each.metadata["Name"], each.version)
+    versions = {each.metadata["Name"]: each.version for each in reversed([*distributions()])}
     lines = [f"{name}=={version}" for name, version in versions.items()]
     return "\n".join(sorted(lines, key=str.lower)) + "\n"
 
@@ -136,14 +136,6 @@ def parse_packages(text: str) -> dict[str, str]:
     """Versions by package name, from lines ``name==version``; without suffixes of local builds."""
     pairs = (line.partition("==") for line in text.splitlines() if "==" in line)
     return {name.lower().replace("_", "-"): version.partition("+")[0] for name, _, version in pairs}
-
-
-def user() -> str:
-    """Name of the user; empty where the system has none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""
 
 
 def command_line() -> str:

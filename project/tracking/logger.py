@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from project.tracking.store import tracking_uri
 
 log = logging.getLogger(__name__)
 SAMPLE_INTERVAL = 10.0  # seconds
-Sample = Callable[[], tuple[dict[str, float], int]]  # returns metrics and their step
 
 
 class RunLogger(Logger):
@@ -30,23 +29,22 @@ class RunLogger(Logger):
 
     While the store is unreachable, metrics stay in the spool; they are sent when it is back, at the
     end of the run, or when the run is resumed. MLflow keeps a point that is sent twice only once.
-
-    Args:
-        interval: Seconds between two batches; grows while the store is unreachable.
-        sample: Called in the thread at the start, at the end and every ten seconds.
     """
+
+    name, version = "mlflow", None  # Lightning has no use for them: nothing is stored by name.
 
     def __init__(
         self,
         client: MlflowClient,
         run_id: str,
         spool: Path,
-        interval: float = 2.0,
-        sample: Sample | None = None,
+        interval: float = 2.0,  # seconds between two batches; longer while it is unreachable
+        monitor: SystemMetricsMonitor | None = None,  # samples CPU usage and the like
+        started: float = 0.0,  # seconds since 1970; the steps of these samples count from it
     ) -> None:
         self._client, self._run_id = client, run_id
         self._spool, self._interval = spool, interval
-        self._sample, self._sampled = sample, -math.inf
+        self._monitor, self._started, self._sampled = monitor, started, -math.inf
         self._buffer: deque[tuple[int, int, Mapping[str, Any]]] = deque()
         self._lock = threading.Lock()  # held for the file, never for the network
         self._closing = threading.Event()
@@ -54,16 +52,6 @@ class RunLogger(Logger):
         spool.write_bytes(content[: content.rfind(b"\n") + 1])  # A crash may have cut a line off.
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
-
-    @property
-    def name(self) -> str:
-        """Name of the tracker."""
-        return "mlflow"
-
-    @property
-    def version(self) -> str:
-        """MLflow run id."""
-        return self._run_id
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Does nothing: the run's config is logged when it is opened."""
@@ -123,19 +111,24 @@ class RunLogger(Logger):
         self._add_sample()
 
     def _add_sample(self) -> None:
-        if self._sample is not None:
-            self._sampled = time.monotonic()
-            self.log_metrics(*self._sample())
+        """Logs system metrics by second; MLflow's own thread reads the whole run at each sample."""
+        if self._monitor is None:
+            return
+        self._sampled = time.monotonic()
+        self._monitor.collect_metrics()
+        values = {f"system/{key}": each for key, each in self._monitor.aggregate_metrics().items()}
+        for each in self._monitor.monitors:
+            each.clear_metrics()
+        self.log_metrics(values, int(time.time() - self._started))
 
 
 @contextmanager
-def metric_logger(run: Run, enabled: bool = True) -> Iterator[RunLogger | None]:
-    """Opens a logger, or None; all metrics are sent when the block ends, however it ends."""
-    if not enabled:
-        yield None
-        return
-    sample = system_metrics(run.id, run.mlflow_run.info.start_time / 1000)
-    logger = RunLogger(run.client, run.id, run.folder / "metrics.jsonl", sample=sample)
+def metric_logger(run: Run) -> Iterator[RunLogger]:
+    """Opens the logger of a run; all metrics are sent when the block ends, however it ends."""
+    monitor = SystemMetricsMonitor(run.id, tracking_uri=tracking_uri())
+    monitor.collect_metrics()  # CPU usage is measured between two calls.
+    started, spool = run.mlflow_run.info.start_time / 1000, run.folder / "metrics.jsonl"
+    logger = RunLogger(run.client, run.id, spool, monitor=monitor, started=started)
     try:
         yield logger
     except BaseException:
@@ -146,21 +139,3 @@ def metric_logger(run: Run, enabled: bool = True) -> Iterator[RunLogger | None]:
     if not logger.close():
         remedy = f"run {run.id} can be resumed later, {run.folder} keeps its metrics"
         raise TrainingError(f"MLflow is unreachable: {remedy}")
-
-
-def system_metrics(run_id: str, started: float) -> Sample:
-    """Returns a function that samples MLflow's system metrics; their step is the age in seconds.
-
-    MLflow's own thread reads the whole run from the store at each sample, which slows training.
-    """
-    monitor = SystemMetricsMonitor(run_id, tracking_uri=tracking_uri())
-    monitor.collect_metrics()  # CPU usage is measured between two calls.
-
-    def sample() -> tuple[dict[str, float], int]:
-        monitor.collect_metrics()
-        metrics = {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
-        for each in monitor.monitors:
-            each.clear_metrics()
-        return metrics, int(time.time() - started)
-
-    return sample

@@ -1,8 +1,9 @@
-"""Saved models: logged, and loaded without unpickling anything."""
+"""Saved models: logged, loaded without unpickling anything, and registered."""
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import mlflow
 import mlflow.pytorch
@@ -23,20 +24,13 @@ CONTRACT = "contract"  # key of a saved model's metadata
 
 def log_model(
     run: Run,
-    predictor: nn.Module,
-    example: Array,
+    predictor: nn.Module,  # in eval mode, on the CPU
+    example: Array,  # at least two raw inputs; one would fix the batch size at 1
     example_output: Array,
-    step: int,
-    contract: Mapping[str, Any],
+    step: int,  # of the weights; the metrics of that step become the model's
+    contract: Mapping[str, Any],  # input and output format, as plain values
 ) -> None:
-    """Logs a model in the pt2 format, for any batch size, without pickled code.
-
-    Args:
-        predictor: Network in eval mode, on the CPU.
-        example: Batch of at least two raw inputs; one would fix the batch size at 1.
-        step: Training step of the weights; the metrics of that step become the model's.
-        contract: Input and output format, stored with the model as plain values.
-    """
+    """Logs a model in the pt2 format, for any batch size, without pickled code."""
     logged = run.client.create_logged_model(
         run.experiment_id, "model", source_run_id=run.id, params=run.mlflow_run.data.params
     )
@@ -55,19 +49,14 @@ def log_model(
             metadata={CONTRACT: dict(contract)},
             validate_serving_input=False,  # It would load the model once more.
             pip_requirements=[
-                f"torch=={torch.__version__.partition('+')[0]}",
-                f"numpy=={np.__version__}",
-                f"mlflow=={mlflow.__version__}",
+                f"{each.__name__}=={each.__version__.partition('+')[0]}"
+                for each in (torch, np, mlflow)
             ],
         )
 
 
 def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
-    """Loads the network of a run or of the registry, and the contract that it was saved with.
-
-    Raises:
-        UserError: No model matches, or another program has saved it.
-    """
+    """Loads a network and its contract; ``UserError`` if no model of this project matches."""
     address = model if model.startswith("models:/") else f"models:/{model_id(find_run(model))}"
     open_store()
     try:
@@ -83,3 +72,64 @@ def load(model: str) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     except (MlflowException, OSError) as error:
         fault, remedy = f"can't be loaded ({first_line(error)})", "models:/<name>@champion"
         raise UserError(f"run: {model}: {fault}: expected a run id, last, or {remedy}") from None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A run's model in the registry, and why it is ``champion`` or ``challenger``."""
+
+    name: str
+    version: str
+    alias: str
+    reason: str
+
+
+def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registration:
+    """Registers the model of a finished run as ``<data>-<model>``, and each run only once.
+
+    It becomes champion if there is none, or if its score on val is better than the champion's on
+    the same split; else challenger. The test set plays no part in it.
+    """
+    client, stored = run.client, run.mlflow_run.data
+    name = f"{stored.tags['data']}-{stored.tags['model']}"
+    key = f"best/{score_name}"
+    score = stored.metrics[key]
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run.id}'")
+    version = str(versions[0].version) if versions else _create_version(run, name)
+    aliases = client.get_registered_model(name).aliases
+    champion, challenger = (str(aliases.get(each, "")) for each in ("champion", "challenger"))
+    alias, reason = "champion", f"val/{score_name} {score:.4f}"
+    if not champion:
+        reason += ", the first of its name"
+    elif champion == version:
+        reason += ", as before"
+    else:
+        other = client.get_run(str(client.get_model_version(name, champion).run_id)).data
+        best = other.metrics[key]
+        if other.tags["split.fingerprint"] != stored.tags["split.fingerprint"]:
+            alias = "challenger"
+            reason += f", on another split than version {champion}"
+        elif score > best if mode == "max" else score < best:
+            reason += f" is better than version {champion}'s {best:.4f}"
+        else:
+            alias = "challenger"
+            reason += f" is not better than version {champion}'s {best:.4f}"
+    client.set_registered_model_alias(name, alias, version)
+    if alias == "champion" and challenger == version:
+        client.delete_registered_model_alias(name, "challenger")
+    client.set_model_version_tag(name, version, "score", f"val/{score_name}")
+    client.set_model_version_tag(name, version, "value", f"{score:.6g}")
+    return Registration(name, version, alias, reason)
+
+
+def _create_version(run: Run, name: str) -> str:
+    model = model_id(run)
+    try:
+        run.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    with use_tracking_uri():  # The store looks the model up through MLflow's global client.
+        address = f"models:/{model}"
+        created = run.client.create_model_version(name, address, run_id=run.id, model_id=model)
+    return str(created.version)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -17,11 +17,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.utils import chunk_list
-from mlflow.utils.validation import (
-    MAX_METRICS_PER_BATCH,
-    MAX_PARAM_VAL_LENGTH,
-    MAX_PARAMS_TAGS_PER_BATCH,
-)
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
 from project.config.check import Config, check
 from project.config.compose import Node
@@ -38,11 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run in MLflow, and its folder of checkpoints and unsent metrics.
-
-    As a context manager it is RUNNING for the block, in this process alone; it ends as FINISHED,
-    KILLED (``Stopped``, or ``Pruned`` with a tag) or FAILED (any other exception).
-    """
+    """A run in MLflow, and its folder of checkpoints and unsent metrics."""
 
     def __init__(self, run_id: str) -> None:
         self.id = run_id
@@ -63,11 +55,12 @@ class Run:
     @classmethod
     @contextmanager
     def begin(cls, config: Config, data: Data | None, tags: Mapping[str, str]) -> Iterator["Run"]:
-        """Creates the run of a config and keeps it RUNNING for the block."""
+        """Creates the run of a config and keeps it open for the block."""
         # Without this, a stop signal between creating and entering would leave the run RUNNING.
         with ExitStack() as stack:
             with defer_stop_signals():
-                run = stack.enter_context(cls.create({**lineage.run_tags(config, data), **tags}))
+                run = cls.create({**lineage.run_tags(config, data), **tags})
+                stack.enter_context(run.open())
             yield run
 
     def log_start(self, config: Config, data: Data) -> None:
@@ -87,33 +80,35 @@ class Run:
         """Whether ``log_start`` was completed; the split is the last artifact that it logs."""
         return any(file.path == "split.json" for file in self.client.list_artifacts(self.id))
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def open(self) -> Iterator["Run"]:
+        """Keeps the run RUNNING for the block, and others from training it at the same time."""
         # A process of a sweep that was stopped a moment ago may still be closing its run.
         timeout = 60 if PARENT in self.mlflow_run.data.tags else 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / "lock", timeout=timeout)
         try:
-            self._lock.acquire()
+            lock = FileLock(self.folder / "lock", timeout=timeout).acquire()
         except Timeout:
             reason = "this run is being trained right now"
             raise UserError(f"resume: {self.id}: {reason}: stop it first") from None
-        self.start()
-        return self
+        with lock, self.running():
+            yield self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        try:
-            self.close(error)
-        finally:
-            self._lock.release()
-
-    def start(self) -> None:
-        """Sets the status to RUNNING and removes the tags that an earlier attempt has left."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keeps the run RUNNING for the block, then closes it according to how the block ended."""
         self.client.update_run(self.id, status="RUNNING")
         for tag in {"failure", "pruned"} & set(self.mlflow_run.data.tags):
-            self.client.delete_tag(self.id, tag)
+            self.client.delete_tag(self.id, tag)  # An earlier attempt has left it.
+        try:
+            yield
+        except BaseException as error:
+            self.close(error)
+            raise
+        self.close(None)
 
     def close(self, error: BaseException | None) -> None:
-        """Sets the final status, and a tag for the exception that ended the run, if any."""
+        """Sets the final status: FINISHED, KILLED or FAILED, with the reason as a tag."""
         status = "FINISHED" if error is None else "FAILED"
         if isinstance(error, (Stopped, KeyboardInterrupt, Pruned)):
             status = "KILLED"
@@ -166,8 +161,8 @@ class Run:
             return mlflow.artifacts.load_image(f"runs:/{self.id}/figures/{name}.png")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs params; values are converted to text, of at most 6,000 characters."""
-        entities = [Param(key, str(value)[:MAX_PARAM_VAL_LENGTH]) for key, value in params.items()]
+        """Logs params as text, of which MLflow stores 6,000 characters."""
+        entities = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for batch in chunk_list(entities, MAX_PARAMS_TAGS_PER_BATCH):
             self.client.log_batch(self.id, params=batch)
 
@@ -193,18 +188,6 @@ class Run:
         """Saves Matplotlib figures as PNG under ``figures/``."""
         for name, figure in figures:
             self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
-
-
-@contextmanager
-def opened(parent: Run) -> Iterator[None]:
-    """Keeps a parent run RUNNING for the block; several processes may do so at once."""
-    parent.start()
-    try:
-        yield
-    except BaseException as error:
-        parent.close(error)
-        raise
-    parent.close(None)
 
 
 def close_run(run_id: str, status: str, failure: str) -> None:

@@ -64,11 +64,7 @@ def use_tracking_uri(**variables: str) -> Iterator[None]:
 
 
 def open_store() -> tuple[MlflowClient, str]:
-    """MLflow client and id of the experiment, which is created on first use, like its database.
-
-    Raises:
-        UserError: The store can't be reached or written.
-    """
+    """MLflow client and id of the experiment; ``UserError`` if they can't be read and written."""
     return _open(tracking_uri(), experiment_name())
 
 
@@ -81,10 +77,11 @@ def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
     try:
         if uri.startswith("sqlite:") and (database is None or not database.name):
             raise OSError("it names no file")
-        folder = store_folder()
-        _check_writable(folder / "checkpoints")
-        if not uri.startswith("http"):
-            _check_writable(folder / "artifacts")
+        folder, is_local = store_folder(), not uri.startswith("http")
+        for each in ("checkpoints", "artifacts") if is_local else ("checkpoints",):
+            (folder / each).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder / each).close()  # It must be writable.
+        if is_local:
             artifacts = (folder / "artifacts").as_uri()
             # MLflow creates a folder mlruns in the working folder otherwise.
             os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(folder / "artifacts")
@@ -105,12 +102,6 @@ def _open(uri: str, name: str) -> tuple[MlflowClient, str]:
         reason = f"can't be opened ({first_line(error)})"
         raise UserError(f"MLFLOW_TRACKING_URI: {uri}: {reason}: expected {remedy}") from None
     return client, experiment.experiment_id
-
-
-def _check_writable(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _check_sqlite(path: Path) -> None:

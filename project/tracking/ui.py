@@ -25,9 +25,8 @@ def ui(port: Port = 5000) -> None:
         say(f"the runs are on an MLflow server:\n\n  {uri.rstrip('/')}{page}\n")
         return
     check_port_free(port)
-    say(
-        f"open this address after a few seconds (Ctrl-C stops the server):\n\n  http://127.0.0.1:{port}{page}\n"
-    )
+    address = f"http://127.0.0.1:{port}{page}"
+    say(f"open this address after a few seconds (Ctrl-C stops the server):\n\n  {address}\n")
     options = {
         "backend-store-uri": uri,
         # The server creates these folders in the working folder otherwise.

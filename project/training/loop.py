@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -61,7 +62,7 @@ def fit(
     callbacks = [history, *make_callbacks(config, model, run), pruning]
     if should_stop is None and is_main:
         callbacks.append(Progress(monitor))
-    with metric_logger(run, enabled=is_main) as logger:
+    with metric_logger(run) if is_main else nullcontext() as logger:
         trainer = make_trainer(
             config,
             model,

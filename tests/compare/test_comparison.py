@@ -25,7 +25,7 @@ from project.compare.command import compare, show
 from project.compare.comparison import Comparison, report
 from project.compare.plan import read_plan
 from project.tracking.find import RunInfo, children
-from project.tracking.run import Run, opened
+from project.tracking.run import Run
 from project.tracking.store import open_store, store_folder
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -121,11 +121,11 @@ def test_the_report_needs_nothing_else_and_shows_its_images(compared: Comparison
 
 def test_a_parent_that_is_opened_again_forgets_its_failure(compared: Comparison) -> None:
     parent = compared.parent
-    with pytest.raises(RuntimeError), opened(parent):
+    with pytest.raises(RuntimeError), parent.running():
         raise RuntimeError("gone")
     assert parent.mlflow_run.info.status == "FAILED"
     assert "gone" in parent.mlflow_run.data.tags["failure"]
-    with opened(parent):
+    with parent.running():
         assert parent.mlflow_run.info.status == "RUNNING"
     assert parent.mlflow_run.info.status == "FINISHED"
     assert "failure" not in parent.mlflow_run.data.tags

@@ -16,7 +16,7 @@ from project.runs.diff import changed_files, diff
 from project.runs.diff import show as show_difference
 from project.runs.list import ID_LENGTH, format_seconds, list_runs, show
 from project.tracking.find import find_run
-from project.tracking.run import Run, opened
+from project.tracking.run import Run
 from project.train import train
 from project.training.results import FitResult
 
@@ -32,7 +32,7 @@ def test_the_latest_runs_come_first_with_their_outcome(
     own_store: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = Run.create({"mlflow.runName": "a study"})
-    with opened(parent):
+    with parent.running():
         first = train(configure(*TINY), tags={"mlflow.parentRunId": parent.id}, log_model=False)
     second = train(configure("data=diabetes", "trainer.max_epochs=2"))
     with pytest.raises(TrainingError):

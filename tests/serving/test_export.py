@@ -24,7 +24,7 @@ from project.reports.run import load_best
 from project.serving import export as module
 from project.serving.export import export
 from project.tracking.find import find_run
-from project.tracking.registry import register
+from project.tracking.models import register
 from project.training.results import FitResult
 
 

@@ -22,7 +22,7 @@ from project.models.contract import Contract, Predictor
 from project.reports.run import load_best
 from project.serving.predictor import load_model
 from project.tracking.find import find_run
-from project.tracking.registry import register
+from project.tracking.models import register
 from project.train import train
 from project.training.results import FitResult
 

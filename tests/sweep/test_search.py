@@ -16,7 +16,7 @@ from sweep.accounts import Swept, check_accounts, make_command, opened, sweep
 from project.config.check import check
 from project.config.compose import compose
 from project.tracking.find import children
-from project.tracking.registry import Registration, register
+from project.tracking.models import Registration, register
 from project.tracking.run import Run
 
 

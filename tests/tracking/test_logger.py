@@ -120,8 +120,7 @@ def test_a_run_s_metrics_are_sent_however_its_training_ends(error: Exception | N
     run.folder.mkdir(parents=True)
 
     def work() -> None:
-        with run, metric_logger(run) as logger:
-            assert logger is not None
+        with run.open(), metric_logger(run) as logger:
             for step in range(1, 51):
                 logger.log_metrics({"train/loss": step}, step)
             if error:

@@ -282,7 +282,8 @@ def test_a_finished_run_is_not_resumed(digits_run: FitResult) -> None:
 
 def test_a_run_that_is_being_trained_is_not_resumed(digits_run: FitResult) -> None:
     run = find_run(digits_run.run_id)
-    with run, pytest.raises(UserError, match="being trained right now"), Run(run.id):
+    message = "being trained right now"
+    with run.open(), pytest.raises(UserError, match=message), Run(run.id).open():
         pass
 
 
