@@ -1,7 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10, downloaded by torchvision or read from a folder.
-
-A file that is missing, damaged or can't be downloaded is a UserError.
-"""
+"""MNIST, Fashion-MNIST and CIFAR-10, downloaded by torchvision or read from a folder."""
 
 import contextlib
 import gzip

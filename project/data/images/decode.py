@@ -31,8 +31,7 @@ def find_images(
 ) -> list[Path]:
     """Finds the images of a folder and, if ``is_deep``, its sub-folders, sorted by path.
 
-    Raises:
-        UserError: A symlink leaves the root, or leads to another folder; ``key`` precedes it.
+    A symlink that leaves the root, or leads to another folder, is a UserError about ``key``.
     """
     paths = list(place.rglob("*") if is_deep else place.iterdir())
     for path in filter(Path.is_symlink, [place, *paths]):
@@ -74,13 +73,8 @@ def decode(content: bytes, shape: tuple[int, ...]) -> tuple[Array, tuple[int, in
     """Decodes an image, applies its EXIF orientation and resizes it to ``shape`` (H, W, C).
 
     C is 1 for greyscale and 3 for RGB; the aspect ratio is not kept. Transparency is blended with
-    white, 16 bits become 8, and only the first image of a file is read.
-
-    Returns:
-        (H, W, C) uint8; height and width of the image in the file.
-
-    Raises:
-        Unreadable: The content is not an image, damaged, or too large.
+    white, 16 bits become 8, and only the first image of a file is read. Returns (H, W, C) uint8,
+    and height and width in the file; raises Unreadable with the reason.
     """
     if not content:
         raise Unreadable("the file is empty")

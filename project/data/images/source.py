@@ -56,9 +56,6 @@ def images(
         group_by: Column of ``labels.csv``, or regular expression for the path of a file; images
             with the same value, first group or else match stay in one split.
         ignore: Names of classes to skip.
-
-    Raises:
-        UserError: Names the folder or file and what was expected.
     """
     folder = Path(root)
     if not folder.is_dir():

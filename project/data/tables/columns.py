@@ -17,11 +17,7 @@ MAX_DESCRIBED = 20  # categories of one column in its description
 
 
 def fit_columns(columns: Sequence[Column], rows: Array) -> tuple[Column, ...]:
-    """Fits medians, missing-value flags and categories on the training rows (N, C).
-
-    Raises:
-        UserError: All training values of a column are missing.
-    """
+    """Fits medians, missing-value flags and categories on the training rows (N, C)."""
     fitted = []
     for column, values in zip(columns, rows.T.astype(np.float64), strict=True):
         is_missing = np.isnan(values)

@@ -17,9 +17,6 @@ def read_table(file: str, key: str = "data.file", as_texts: bool = False) -> pd.
 
     ``as_texts`` keeps the numbers of a CSV file as they are written, so that the meaning of a value
     doesn't depend on the other rows.
-
-    Raises:
-        UserError: The file is missing, can't be read, or lacks rows or column names.
     """
     path, place = Path(file), f"{key}: {file}"
     if not path.is_file():

@@ -45,9 +45,6 @@ def table(
         ignore: Names of columns that are not features.
         group_by: Name of a column; rows with the same value stay in one split.
         time_column: Name of a column of times; train is earlier than val, val earlier than test.
-
-    Raises:
-        UserError: Names the file, the column and what was expected.
     """
     frame = read_table(file)
     named = {"data.target": target, "data.group_by": group_by, "data.time_column": time_column}
