@@ -25,9 +25,8 @@ from project.tracking.lineage import source_hash
 from project.tracking.run import PARENT, Run
 from project.tracking.store import store_folder
 from project.training.devices import Devices, make_model
-from project.workers.capacity import choose_workers
 from project.workers.jobs import close_abandoned, train_all
-from project.workers.pool import Pool
+from project.workers.pool import Pool, choose_workers
 from project.workers.worker import Job
 
 

@@ -1,17 +1,16 @@
 """Opens the study of a sweep and its parent run, after everything has been checked."""
 
+import hashlib
 import json
-from typing import Any
+from dataclasses import replace
 
 from project.config.build import build_data
 from project.config.check import Config
 from project.core.errors import UserError
 from project.data.module import DataModule
-from project.sweep.check import check_space
-from project.sweep.plan import SweepPlan
+from project.sweep.plan import Space, SweepPlan
 from project.sweep.search import Search
-from project.sweep.space import Space
-from project.sweep.storage import default_storage, open_storage
+from project.sweep.storage import open_storage, reachable
 from project.sweep.study import Study
 from project.tracking.find import find_parent
 from project.tracking.run import Run
@@ -21,79 +20,89 @@ from project.training.devices import Devices, make_model
 
 # Keys that may differ between machines that work on one study.
 LOCAL_KEYS = ("data.root", "data.num_workers", "trainer.accelerator")
+NUM_STEPS = 100  # steps of the learning-rate schedule that are compared
 
 
+@reachable()
 def open_search(plan: SweepPlan, devices: Devices) -> Search:
-    """Checks the plan against data and model, then opens or creates study and parent run.
-
-    Args:
-        plan: Sweep to run.
-        devices: Devices of each trial.
-
-    Raises:
-        UserError: Plan, data and devices don't fit together; nothing was written.
-    """
+    """Checks the plan with its data, model and devices; only then opens study and parent run."""
     trainer = plan.config.trainer.model_copy(update={"devices": devices.count})
-    config, space = plan.config.model_copy(update={"trainer": trainer}), plan.space
+    config = plan.config.model_copy(update={"trainer": trainer})
     data = build_data(config)
     data.check_devices(devices.count)
     warn_of_data(data)
     task = make_model(config, data).task
-    check_space(space, config, data)
-    url = plan.settings.storage or default_storage()
-    storage = open_storage(url)
+    check_space(plan.space, config, data)
+    storage = open_storage(plan.settings.storage)
     open_store()
     name = plan.settings.study or f"{config.data_name}-{config.model_name}"
-    study = Study(storage, url, name, plan, task.mode)
+    study = Study(storage, name, replace(plan, config=config), task.mode)
     with study.lock("setup"):
-        _check_same_search(study, config, data, space)
-        parent = _open_parent(study, config, space, data)
-    return Search(study, parent, space, config, task.score, task.mode)
+        return Search(study, _open_parent(study, data), task.score)
 
 
-def _check_same_search(study: Study, config: Config, data: DataModule, space: Space) -> None:
-    """Stores what a new study searches; compares it for an existing one.
-
-    Raises:
-        UserError: The study searches something else.
-    """
-    flat = {key: value for key, value in config.flatten().items() if key not in LOCAL_KEYS}
-    for key in space.distributions:  # their values in the config are not used
-        flat.pop(key, None)
-    current: dict[str, Any] = {
-        **{f"search.{key}": text for key, text in space.describe().items()},
-        **{key: str(value) for key, value in flat.items()},
-        "the data's fingerprint": data.fingerprint,
-    }
-    text = study.attributes.get("search")
-    if text is None:
-        study.set_attribute("search", json.dumps(current))
-        return
-    stored = json.loads(text)
-    for key in dict.fromkeys([*current, *stored]):
-        if current.get(key) != stored.get(key):
-            raise UserError(
-                f"sweep.study: {study.name}: {key}: {current.get(key, 'none')}: expected "
-                f"{stored.get(key, 'none')}, as when the study began, or STUDY= with a new name"
-            )
+def check_space(space: Space, config: Config, data: DataModule) -> None:
+    """Checks that each searched key changes the training, but not the validation samples."""
+    hashes: dict[str, set[str]] = {key: set() for key in space.distributions}
+    for key, value, changed in space.variants(config):
+        try:
+            changed_data = build_data(changed)
+            if changed_data.fingerprints["val"] != data.fingerprints["val"]:
+                raise UserError(f"{key}: {value}: changes the val split, on which trials compare")
+            hashes[key].add(_hash_training(changed, changed_data))
+        except UserError as error:
+            raise UserError(f"search.{error}") from None
+    for key, distribution in space.distributions.items():
+        if len(hashes[key]) == 1:
+            expected = "expected a key with an effect, and values that differ"
+            fault = f"{distribution}: has no effect on the training"
+            raise UserError(f"search.{key}: {fault}: {expected}")
 
 
-def _open_parent(study: Study, config: Config, space: Space, data: DataModule) -> Run:
-    """The study's parent run in MLflow, created on first use."""
-    parent_id = study.attributes.get("parent")
-    if parent_id is not None:
-        return find_parent(str(parent_id))
-    tags = {
-        "mlflow.runName": study.name,
-        "sweep.study": study.name,
-        "model": config.model_name,
-        "data": config.data_name,
-        "sweep.fingerprint": data.fingerprint,
-    }
-    parent = Run.create(tags)
-    description = space.describe()
+def _hash_training(config: Config, data: DataModule) -> str:
+    """Hashes the first steps of a training, and the settings that determine the others."""
+    model = make_model(config, data)
+    optimizer = model.recipe.optimizer(model.parameter_groups())
+    loader = data.train_dataloader()
+    scheduler = model.recipe.scheduler(optimizer, NUM_STEPS)
+    digest = hashlib.sha256(repr((config.trainer, len(loader), loader.num_workers)).encode())
+    # Read without worker processes: their number doesn't change the batches.
+    batch = data.train[next(iter(loader.sampler))]
+    model.train()
+    model.on_train_epoch_start()
+    for step in range(NUM_STEPS):
+        if step < 2:  # the second step shows momentum and weight decay
+            optimizer.zero_grad()
+            model.training_step(batch, step).backward()
+            optimizer.step()
+        scheduler.step()
+        digest.update(repr([group["lr"] for group in optimizer.param_groups]).encode())
+    for tensor in (batch[0], *model.state_dict().values()):
+        digest.update(tensor.contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _open_parent(study: Study, data: DataModule) -> Run:
+    """The parent run of a study that searches the same, created on first use."""
+    config, space = study.plan.config, study.plan.space
+    searched = {f"search.{key}": text for key, text in space.describe().items()}
     fixed = {k: v for k, v in config.flatten().items() if k not in space.distributions}
-    parent.log_params({f"search.{key}": text for key, text in description.items()} | fixed)
-    parent.log_text(json.dumps(description, indent=2), "space.json")
-    study.set_attribute("parent", parent.id)
+    current = searched | {k: str(v) for k, v in fixed.items() if k not in LOCAL_KEYS}
+    current["the data's fingerprint"] = data.fingerprint
+    attributes = study.optuna.user_attrs
+    stored = json.loads(attributes.get("search", json.dumps(current)))
+    for key in dict.fromkeys([*current, *stored]):
+        new, old = current.get(key, "none"), stored.get(key, "none")
+        if new != old:
+            expected = f"expected {old}, as when the study began, or STUDY= with a new name"
+            raise UserError(f"sweep.study: {study.name}: {key}: {new}: {expected}")
+    if "parent" in attributes:
+        return find_parent(attributes["parent"])
+    study.optuna.set_user_attr("search", json.dumps(stored))
+    names = {"mlflow.runName": study.name, "model": config.model_name, "data": config.data_name}
+    tags = {"sweep.study": study.name, "sweep.fingerprint": data.fingerprint}
+    parent = Run.create(names | tags)
+    parent.log_params(searched | fixed)
+    parent.log_text(json.dumps(space.describe(), indent=2), "space.json")
+    study.optuna.set_user_attr("parent", parent.id)
     return parent

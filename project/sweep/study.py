@@ -1,31 +1,33 @@
 """The Optuna study behind a sweep: trial states stay consistent even if a process is killed.
 
-Several processes, on several machines, may work on one study. Each running trial stores its owner;
-the trials of an owner that died are released and resumed with the same number and parameters, so
-that a study has exactly the requested number of trials.
+Several processes, on several machines, may work on one study. Each running trial stores its owner.
+Trials of an owner that died are resumed as they are: a study has exactly the requested number.
 """
 
 import logging
 import math
-import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 import psutil
+from optuna import pruners, samplers
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from project.sweep.plan import SweepPlan
-from project.sweep.storage import lock, reachable
-from project.sweep.strategies import make_pruner, make_sampler, pruning_epochs
+from project.sweep.plan import PrunerName, SweepPlan
+from project.sweep.storage import lock
 
 DEATHS = "losses"  # attribute of a trial: last epoch before each death of its worker
+FACTOR = 3  # Hyperband's reduction factor
+Mode = Literal["min", "max"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")
@@ -33,79 +35,44 @@ log = logging.getLogger(__name__)
 
 
 class Study:
-    """A study in a storage that several processes share.
+    """A study in a storage that several processes share; its score is minimised or maximised."""
 
-    Args:
-        storage: Storage from ``open_storage``.
-        url: Address of that storage.
-        name: Name of the study.
-        plan: Space, sampler, pruner and number of trials.
-        mode: Whether the score is minimised or maximised.
-    """
-
-    def __init__(
-        self, storage: RDBStorage, url: str, name: str, plan: SweepPlan, mode: Literal["min", "max"]
-    ) -> None:
+    def __init__(self, storage: RDBStorage, name: str, plan: SweepPlan, mode: Mode) -> None:
         settings, max_epochs = plan.settings, plan.config.trainer.max_epochs
-        self.name = name
-        self._storage = storage
-        self._url = url
-        self._plan = plan
-        self._decides = pruning_epochs(settings.pruner, max_epochs).__contains__
-        self.num_trials = settings.trials
+        self.name, self.num_trials = name, settings.trials
+        self.plan, self.mode, self._storage = plan, mode, storage
+        self._pruning_epochs = pruning_epochs(settings.pruner, max_epochs)
         self._grid = plan.space.grid(self.num_trials) if settings.sampler == "grid" else {}
         if self._grid:
             self.num_trials = min(self.num_trials, math.prod(map(len, self._grid.values())))
+        goal: Any = f"{mode}imize"
+        pruner = make_pruner(settings.pruner, max_epochs)
         self.optuna = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            direction="maximize" if mode == "max" else "minimize",
-            pruner=make_pruner(settings.pruner, max_epochs),
-            load_if_exists=True,
+            storage=storage, study_name=name, direction=goal, pruner=pruner, load_if_exists=True
         )
         self._id = storage.get_study_id_from_name(name)
         self._trials: dict[int, Trial] = {}  # trials that run in this process's workers, by number
         self._reports: list[tuple[int, int, float]] = []  # number, epoch and score
 
-    @contextmanager
-    def lock(self, purpose: str = "trials", timeout: float = 120) -> Iterator[bool]:
+    def lock(self, purpose: str = "trials", timeout: float = 120) -> AbstractContextManager[bool]:
         """Excludes other processes, on any machine, from the same work; see ``storage.lock``."""
-        with lock(self._url, f"{self.name}.{purpose}", timeout) as is_held:
-            yield is_held
+        return lock(self._storage.url, f"{self.name}.{purpose}", timeout)
 
-    @reachable()
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Returns all trials, or those in some states."""
         return self.optuna.get_trials(deepcopy=False, states=states or None)
 
-    @property
-    @reachable()
-    def attributes(self) -> dict[str, Any]:
-        """Attributes of the study as a whole."""
-        return dict(self.optuna.user_attrs)
-
-    @reachable()
-    def set_attribute(self, name: str, value: Any) -> None:
-        """Stores an attribute of the study as a whole."""
-        self.optuna.set_user_attr(name, value)
-
-    @reachable()
     def claim(self) -> tuple[Trial, bool] | None:
-        """Claims a trial for this process: a released one first, else a new one.
-
-        Returns:
-            Trial, and whether it was started before; None if there is none to train.
-        """
+        """Claims a trial, a released one first, and returns whether it was started before."""
         with self.lock() as is_held:
             if not is_held:
                 return None
             trials = self.trials()
-            is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not is_waiting and len(trials) >= self.num_trials:
+            is_full = len(trials) >= self.num_trials
+            if is_full and not any(trial.state == TrialState.WAITING for trial in trials):
                 return None
-            settings, seed = self._plan.settings, self._plan.config.seed
-            self.optuna.sampler = make_sampler(settings.sampler, seed, len(trials), self._grid)
-            trial = self.optuna.ask(self._plan.space.distributions)
+            self.optuna.sampler = self._make_sampler(len(trials))
+            trial = self.optuna.ask({**self.plan.space.distributions})
             was_started = "owner" in trial.user_attrs
             trial.set_user_attr("owner", this_process())
             self._storage.record_heartbeat(self._trial_id(trial.number))
@@ -115,13 +82,11 @@ class Study:
     def report(self, number: int, epoch: int, score: float) -> bool:
         """Records the score of an epoch; returns whether the pruner ends the trial there."""
         self._reports.append((number, epoch, score))
-        if not self._decides(epoch):
+        if epoch not in self._pruning_epochs:
             return False  # the training needn't wait until the score is stored
         self.store_reports()
-        with reachable():
-            return self._trials[number].should_prune()
+        return self._trials[number].should_prune()
 
-    @reachable()
     def store_reports(self) -> None:
         """Stores the scores of epochs after which the pruner decides nothing."""
         reports, self._reports = self._reports, []
@@ -129,7 +94,6 @@ class Study:
             if (trial := self._trials.get(number)) is not None:
                 trial.report(score, epoch)
 
-    @reachable()
     def tell(self, number: int, state: TrialState, score: float | None = None) -> FrozenTrial:
         """Ends a trial; ``COMPLETE`` needs its score."""
         self.store_reports()
@@ -141,14 +105,12 @@ class Study:
             log.warning("trial %d now belongs to another machine", number)
             return self._storage.get_trial(self._trial_id(number))
 
-    @reachable()
     def release(self, number: int) -> None:
         """Releases an interrupted trial, to be claimed again with its number and parameters."""
         self.store_reports()
         del self._trials[number]
         self._set_waiting(number)
 
-    @reachable()
     def count_deaths(self, number: int) -> int:
         """Records that a trial's worker died; returns how often it did after the same epoch."""
         frozen = self._storage.get_trial(self._trial_id(number))
@@ -156,7 +118,6 @@ class Study:
         self._trials[number].set_user_attr(DEATHS, deaths)
         return deaths.count(deaths[-1])
 
-    @reachable()
     def release_orphans(self) -> list[int]:
         """Releases the trials of processes that died; returns their numbers."""
         with self.lock() as is_held:
@@ -168,11 +129,27 @@ class Study:
                 self._set_waiting(number)
             return orphans
 
-    @reachable()
     def record_heartbeats(self) -> None:
         """Shows other machines that the trials of this process are being trained."""
         for number in self._trials:
             self._storage.record_heartbeat(self._trial_id(number))
+
+    def _make_sampler(self, number: int) -> samplers.BaseSampler:
+        # Its seed depends on the number of the trial: no two workers draw the same values, and an
+        # interrupted study resumes as if it had not been interrupted.
+        name, seed = self.plan.settings.sampler, self.plan.config.seed
+        own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        if name == "grid":
+            return _Grid(self._grid, seed)  # all trials share one order of the grid
+        if name == "qmc":
+            return samplers.QMCSampler(scramble=True, seed=seed)  # all trials share one sequence
+        if name == "cmaes":
+            return samplers.CmaEsSampler(seed=own_seed)
+        if name == "random":
+            return samplers.RandomSampler(own_seed)
+        # Hyperband splits the trials into brackets, each modelled separately: with Optuna's
+        # default of ten random trials per bracket, a short search would be random throughout.
+        return samplers.TPESampler(n_startup_trials=5, seed=own_seed)
 
     def _is_orphan(self, trial: FrozenTrial, stale: set[int]) -> bool:
         owner = trial.user_attrs.get("owner")
@@ -180,7 +157,15 @@ class Study:
             return True
         if owner == this_process():
             return trial.number not in self._trials
-        return self._trial_id(trial.number) in stale or not _is_alive(owner)
+        is_stale = self._trial_id(trial.number) in stale
+        if is_stale or owner["host"] != socket.gethostname():
+            return is_stale
+        try:
+            process = psutil.Process(owner["pid"])
+            is_same = process.create_time() == owner["started"]
+            return not is_same or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
@@ -199,17 +184,33 @@ class Study:
 @cache
 def this_process() -> Mapping[str, Any]:
     """Identifies this process as the owner of trials."""
-    started = psutil.Process().create_time()
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
 
 
-def _is_alive(owner: Mapping[str, Any]) -> bool:
-    """Whether a process runs; one on another machine is assumed to, until its heartbeat stops."""
-    if owner["host"] != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(owner["pid"])
-        is_same = bool(process.create_time() == owner["started"])
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def make_pruner(name: PrunerName, max_epochs: int) -> pruners.BasePruner:
+    """Makes a pruner whose resource is the number of epochs."""
+    if name == "hyperband":
+        return _Hyperband(min_resource=1, max_resource=max_epochs, reduction_factor=FACTOR)
+    if name == "median":
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max_epochs // 5)
+    return pruners.NopPruner()
+
+
+def pruning_epochs(name: PrunerName, max_epochs: int) -> Collection[int]:
+    """Returns the epochs, from 1, after which a pruner may end a trial: Hyperband's rungs."""
+    if name == "hyperband":
+        return {FACTOR**rung for rung in range(max_epochs) if FACTOR**rung <= max_epochs}
+    return range(1, max_epochs + 1) if name == "median" else ()
+
+
+class _Grid(samplers.GridSampler):
+    def after_trial(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: Optuna's method stops ``study.optimize``, which is not used here."""
+
+
+class _Hyperband(pruners.HyperbandPruner):
+    # Optuna derives the bracket from the study's name as well, and has no public option against
+    # it; here a search depends on its seed only.
+    def _get_bracket_id(self, study: Any, trial: FrozenTrial) -> int:
+        return super()._get_bracket_id(SimpleNamespace(study_name=""), trial)  # type: ignore[arg-type]

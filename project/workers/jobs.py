@@ -10,14 +10,14 @@ from project.core.console import say
 from project.tracking.find import RunInfo
 from project.tracking.run import close_run
 from project.tracking.store import checkpoint_folder
-from project.workers.pool import OnTick, Pool, ShouldPrune
+from project.workers.pool import Pool
 from project.workers.worker import Job, Outcome
 
 MAX_RESTARTS = 2  # restarts of a job whose worker is killed again after the same epoch
 # The run's own fault: it would crash again.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-
-Find = Callable[[], Mapping[Any, RunInfo]]
+Runs = Mapping[Any, RunInfo]  # by job name
+Find = Callable[[], Runs]
 
 
 class Jobs(Protocol):
@@ -32,35 +32,26 @@ class Jobs(Protocol):
     def count_deaths(self, job: Job) -> int:
         """Counts a death of the job's worker; returns how many there were after the same epoch."""
 
-    def find_run(self, job: Job) -> str | None:
-        """Returns the id of the job's run in MLflow."""
+    def find_run(self, name: Any) -> str | None:
+        """Returns the id of the run of the job with that name in MLflow; None if there is none."""
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """Records a job that is complete, pruned or failed, or whose worker died too often."""
 
 
-def train_jobs(
-    pool: Pool,
-    jobs: Jobs,
-    should_prune: ShouldPrune = lambda job, epoch, score: False,
-    on_tick: OnTick = lambda running: None,
-) -> None:
-    """Trains jobs until none is left, and restarts those whose worker is killed.
-
-    Args:
-        pool: Workers.
-        jobs: Jobs to train.
-        should_prune: Decision for jobs that can be pruned; see ``Pool.run``.
-        on_tick: Function called once per second; see ``Pool.run``.
-    """
+def train_jobs(pool: Pool, jobs: Jobs, *callbacks: Callable[..., Any]) -> None:
+    """Trains jobs with the callbacks of ``Pool.run``, and restarts those whose worker is killed."""
 
     def on_end(job: Job, outcome: Outcome) -> None:
         if outcome.status == "stopped":
             jobs.put_back(job)
             return
         if outcome.status in ("failed", "died"):
-            restarts = _is_restarted(outcome, jobs, job)
-            run_id = jobs.find_run(job)
+            code, has_died = outcome.exit_code, outcome.status == "died"
+            # Killed from outside, such as by the kernel when memory is short.
+            is_killed = has_died and (code is None or (code < 0 and -code not in CRASHES))
+            restarts = is_killed and jobs.count_deaths(job) <= MAX_RESTARTS
+            run_id = jobs.find_run(job.name) or job.resume
             if run_id is not None:
                 status, prefix = ("KILLED", "interrupted: ") if restarts else ("FAILED", "")
                 close_run(run_id, status, f"{prefix}{outcome.reason}")
@@ -71,20 +62,10 @@ def train_jobs(
         jobs.end(job, outcome)
 
     try:
-        pool.run(jobs.take, on_end, should_prune, on_tick)
+        pool.run(jobs.take, on_end, *callbacks)
     except BaseException:
         pool.stop(on_end)
         raise
-
-
-def _is_restarted(outcome: Outcome, jobs: Jobs, job: Job) -> bool:
-    """Whether a run was interrupted from outside, such as by the kernel when memory is short."""
-    if outcome.status != "died":
-        return False
-    code = outcome.exit_code
-    if code is not None and (code >= 0 or -code in CRASHES):
-        return False
-    return jobs.count_deaths(job) <= MAX_RESTARTS
 
 
 class _Unfinished:
@@ -108,45 +89,26 @@ class _Unfinished:
         self._waiting.append(job)
 
     def count_deaths(self, job: Job) -> int:
-        place = job.name, _last_saved(self.find_run(job))
-        self._deaths[place] += 1
-        return self._deaths[place]
+        run_id = self.find_run(job.name) or job.resume
+        checkpoint = checkpoint_folder(run_id) / "last.ckpt" if run_id else None
+        # The time at which the checkpoint was saved identifies the epoch.
+        saved = checkpoint.stat().st_mtime_ns if checkpoint and checkpoint.exists() else 0
+        self._deaths[job.name, saved] += 1
+        return self._deaths[job.name, saved]
 
-    def find_run(self, job: Job) -> str | None:
-        run = self._find().get(job.name)
-        return run.id if run else job.resume
+    def find_run(self, name: Any) -> str | None:
+        run = self._find().get(name)
+        return run.id if run else None
 
     def end(self, job: Job, outcome: Outcome) -> None:
         self._num_ended += 1
-        text = f"failed: {outcome.reason}"
-        if outcome.result is not None:
-            text = f"{outcome.result.score_name} {outcome.result.score:.4f}"
-        say(
-            f"{job.tags['mlflow.runName']}  {text}  {outcome.seconds:.0f} s  "
-            f"[{self._num_ended}/{self.total}]"
-        )
+        result, progress = outcome.result, f"[{self._num_ended}/{self.total}]"
+        text = f"{result.score_name} {result.score:.4f}" if result else f"failed: {outcome.reason}"
+        say(f"{job.tags['mlflow.runName']}  {text}  {outcome.seconds:.0f} s  {progress}")
 
 
-def _last_saved(run_id: str | None) -> int:
-    """When a run last ended an epoch, by its checkpoint, in nanoseconds; 0 before the first."""
-    file = checkpoint_folder(run_id) / "last.ckpt" if run_id else None
-    return file.stat().st_mtime_ns if file is not None and file.exists() else 0
-
-
-def train_all(
-    pool: Pool, jobs: Sequence[Job], find: Find, description: str
-) -> Mapping[Any, RunInfo]:
-    """Trains each job that isn't FINISHED; interrupted runs resume from their checkpoints.
-
-    Args:
-        pool: Workers.
-        jobs: All jobs, finished ones included.
-        find: Returns the runs that MLflow has, by job name.
-        description: Summary of the jobs, printed before the first one.
-
-    Returns:
-        All runs afterwards, by job name.
-    """
+def train_all(pool: Pool, jobs: Sequence[Job], find: Find, description: str) -> Runs:
+    """Trains or resumes each job that isn't FINISHED; returns all runs, which ``find`` lists."""
     unfinished = _Unfinished(jobs, find)
     if unfinished.total:
         say(f"{unfinished.total} of {len(jobs)} runs to train: {description}")
@@ -154,12 +116,8 @@ def train_all(
     return find()
 
 
-def close_abandoned(runs: Mapping[Any, RunInfo]) -> None:
-    """Closes runs that a killed process has left RUNNING.
-
-    Args:
-        runs: Runs that no other process is training.
-    """
+def close_abandoned(runs: Runs) -> None:
+    """Closes runs that a killed process has left RUNNING; no other process may be training them."""
     for run in runs.values():
         if run.status == "RUNNING":
             close_run(run.id, "KILLED", "interrupted: its process is gone")

@@ -2,14 +2,10 @@
 
 from multiprocessing import forkserver
 
-PRELOADED = [
-    "project.workers.worker",
-    "project.reports.run",
-    "mlflow.store.tracking.sqlalchemy_store",  # MLflow imports it when it opens a database
-]
-
 
 def start_importing() -> None:
     """Starts the fork server. Called early, it imports while this process does other work."""
-    forkserver.set_forkserver_preload(PRELOADED)
+    # MLflow imports its store when it opens a database.
+    modules = ["project.workers.worker", "project.reports.run"]
+    forkserver.set_forkserver_preload([*modules, "mlflow.store.tracking.sqlalchemy_store"])
     forkserver.ensure_running()

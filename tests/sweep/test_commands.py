@@ -18,7 +18,8 @@ from sweep.accounts import TINY, Swept, check_accounts, opened, states, sweep
 import project
 from project.core.errors import UserError
 from project.sweep.command import sweep as run_sweep
-from project.sweep.plan import make_command, read_plan
+from project.sweep.plan import read_plan
+from project.sweep.winner import make_command
 
 
 @pytest.mark.parametrize(

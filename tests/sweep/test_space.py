@@ -12,8 +12,8 @@ from project.config.build import build_data
 from project.config.check import check
 from project.config.compose import CONF, compose
 from project.core.errors import UserError
-from project.sweep.check import check_space
 from project.sweep.plan import SweepPlan, read_plan
+from project.sweep.setup import check_space
 
 
 def plan(*overrides: str) -> SweepPlan:

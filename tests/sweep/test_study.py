@@ -8,8 +8,7 @@ from optuna.trial import TrialState
 from project.core.errors import UserError
 from project.sweep.plan import PrunerName, SamplerName, read_plan
 from project.sweep.storage import open_storage
-from project.sweep.strategies import make_pruner, pruning_epochs
-from project.sweep.study import Study
+from project.sweep.study import Study, make_pruner, pruning_epochs
 from project.workers.jobs import MAX_RESTARTS
 
 
@@ -24,7 +23,7 @@ def make(
     settings = (f"sweep.trials={num_trials}", f"sweep.sampler={sampler}", f"sweep.pruner={pruner}")
     plan = read_plan(["search=default", "trainer.max_epochs=9", f"seed={seed}", *settings])["plan"]
     url = f"sqlite:///{folder / 'optuna.db'}"
-    return Study(open_storage(url), url, name, plan, "max")
+    return Study(open_storage(url), name, plan, "max")
 
 
 def score(params: dict[str, float]) -> float:

@@ -12,8 +12,7 @@ from project.config.check import TrainerSettings
 from project.core.errors import UserError
 from project.tracking.find import find_run
 from project.training.devices import Devices
-from project.workers.capacity import choose_workers
-from project.workers.pool import Pool
+from project.workers.pool import Pool, choose_workers
 from project.workers.worker import Job, Outcome
 
 CPU = Devices("cpu", 1)
