@@ -56,6 +56,7 @@ def build_model(config: Config, spec: Spec) -> Model:
     """
     model: Model = _call("model", config.model, spec)
     recipe = Recipe(
+        seed=config.seed,
         optimizer=_bind("optimizer", config.optimizer),
         scheduler=_bind("scheduler", config.scheduler),
         penalty=Penalty(**_arguments("penalty", config.penalty)),

@@ -1,1 +1,1 @@
-"""Models, one file each, and the tasks, preprocessing and schedules that they share."""
+"""Models, one file each, and the tasks, layers and schedules that they share."""

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -14,37 +15,30 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from project.core.errors import TrainingError
 from project.core.types import Spec
+from project.models.layers import Scale
 from project.models.penalty import Penalty
-from project.models.preprocessing import Scale
 from project.models.tasks import Classifier, Regressor, SplitMetrics, Task
+
+Batch = tuple[Tensor, Tensor]  # inputs and targets
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained.
+    """How a model is trained."""
 
-    Attributes:
-        optimizer: Function from parameter groups to an optimiser.
-        scheduler: Function from an optimiser and the total number of steps to a schedule.
-        penalty: Penalty on the weights, added to the loss.
-        label_smoothing: Probability mass moved to the wrong classes during training, in [0, 1).
-        has_class_weights: Whether the training loss weighs all classes equally.
-        gradient_clip: Maximum norm of all gradients together; None disables clipping.
-    """
-
-    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
-    scheduler: Callable[[Optimizer, int], LRScheduler]
-    penalty: Penalty
-    label_smoothing: float = 0.0
-    has_class_weights: bool = False
-    gradient_clip: float | None = None
+    seed: int  # of dropout
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]  # from parameter groups
+    scheduler: Callable[[Optimizer, int], LRScheduler]  # from the total number of steps
+    penalty: Penalty  # on the weights, added to the loss
+    label_smoothing: float = 0.0  # probability mass moved to the wrong classes during training
+    has_class_weights: bool = False  # whether the training loss weighs all classes equally
+    gradient_clip: float | None = None  # maximum norm of all gradients together
 
 
 def split_by_decay(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     """Two groups for an optimiser: weights; biases and norms, which are not decayed."""
-    weights, others = list[nn.Parameter](), list[nn.Parameter]()
-    for parameter in parameters:
-        (weights if parameter.ndim > 1 else others).append(parameter)
+    every = list(parameters)
+    weights, others = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
     return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
 
@@ -103,11 +97,9 @@ class Model(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and its schedule over all steps of the run."""
         optimizer = self.make_optimizer()
-        scheduler = self.recipe.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule: Any = {"scheduler": self.recipe.scheduler(optimizer, num_steps)}
+        return {"optimizer": optimizer, "lr_scheduler": schedule | {"interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
         """Starts the clock of the epoch, which includes the loader's start but not validation."""
@@ -115,13 +107,19 @@ class Model(pl.LightningModule):
         self._started = perf_counter()
         self._num_samples = 0
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes dropout a function of (seed, epoch): the same before and after a resume."""
+        if batch_idx == 0:  # not at the epoch's start, because a new loader iterator draws a number
+            state = np.random.SeedSequence((self.recipe.seed, self.current_epoch)).generate_state(1)
+            torch.manual_seed(int(state[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch plus the penalty on the weights."""
         inputs, targets = batch
         loss = self.task.loss(self(inputs), inputs, targets)
         self._num_samples += len(inputs)
         self._step = {"train/loss": loss.detach()}
-        if self.recipe.penalty.is_zero:
+        if not self.recipe.penalty:
             return loss
         penalty = self.recipe.penalty(self)
         self._step["train/penalty"] = penalty.detach()
@@ -153,9 +151,7 @@ class Model(pl.LightningModule):
             self._check_finite(self._losses[-1], self.trainer.global_step)
             self._seconds = perf_counter() - self._started
 
-    def validation_step(
-        self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluates a batch of val (loader 0), or of train without augmentation (loader 1)."""
         inputs, targets = batch
         # In fp32 whatever the training precision, because the fp32 model is what gets exported.

@@ -8,11 +8,7 @@ from project.models.base import Model
 
 
 class Predictor(nn.Module):
-    """A trained model with raw inputs and final predictions: preprocessing is part of the graph.
-
-    Args:
-        model: Trained model; its weights are shared, not copied.
-    """
+    """A trained model with raw inputs and final predictions: preprocessing is part of the graph."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -24,19 +20,12 @@ class Predictor(nn.Module):
 
 
 class Contract(BaseModel, frozen=True):
-    """Inputs and outputs of a saved model; stored beside it, and all that is needed to use it.
+    """Inputs and outputs of a saved model; stored beside it, and all that is needed to use it."""
 
-    Attributes:
-        task: ``classification``, ``regression`` or ``reconstruction``.
-        shape: Shape of one raw input: (H, W, C) for images, (F,) for table rows.
-        classes: Class names; empty for other tasks.
-        columns: Table columns in order; empty for images and for tables without column names.
-    """
-
-    task: str
-    shape: tuple[int, ...]
-    classes: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
+    task: str  # `classification`, `regression` or `reconstruction`
+    shape: tuple[int, ...]  # of one raw input: (H, W, C) for images, (F,) for table rows
+    classes: tuple[str, ...] = ()  # empty for other tasks
+    columns: tuple[Column, ...] = ()  # in order; empty for images and for nameless columns
 
     @classmethod
     def of(cls, model: Model) -> "Contract":

@@ -1,11 +1,14 @@
 """Penalties on the weights as extra terms of the loss: lasso, ridge and elastic net."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from project.core.types import NonNegative
 
 
+@dataclass(frozen=True)
 class Penalty:
     """``l1 * sum |w| + l2 * sum w^2`` over the weights, without biases and norms.
 
@@ -16,14 +19,11 @@ class Penalty:
         l2: Factor of the sum of squared weights, >= 0; it shrinks weights.
     """
 
-    def __init__(self, l1: NonNegative = 0.0, l2: NonNegative = 0.0) -> None:
-        self.l1 = l1
-        self.l2 = l2
+    l1: NonNegative = 0.0
+    l2: NonNegative = 0.0
 
-    @property
-    def is_zero(self) -> bool:
-        """Whether the penalty is always 0."""
-        return self.l1 == 0 and self.l2 == 0
+    def __bool__(self) -> bool:
+        return self.l1 > 0 or self.l2 > 0
 
     def __call__(self, model: nn.Module) -> Tensor:
         """Penalty on a model's trainable weights, a scalar."""

@@ -8,24 +8,27 @@ from project.models.base import Model
 from project.models.layers import Dropout, NormName, make_norm
 
 
+def convolution(
+    in_channels: int, out_channels: int, size: int, stride: int, norm: NormName
+) -> tuple[nn.Module, nn.Module]:
+    """A convolution of size x size pixels, padded at the border, and its normalisation."""
+    layer = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+    return layer, make_norm(norm, out_channels)
+
+
 class Residual(nn.Module):
     """Two 3 x 3 convolutions, the first one strided, beside a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: NormName) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-            make_norm(norm, out_channels),
+            *convolution(in_channels, out_channels, 3, stride, norm),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            make_norm(norm, out_channels),
+            *convolution(out_channels, out_channels, 3, 1, norm),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                make_norm(norm, out_channels),
-            )
+            self.shortcut = nn.Sequential(*convolution(in_channels, out_channels, 1, stride, norm))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Output (B, C', H / stride, W / stride) for (B, C, H, W)."""
@@ -57,13 +60,9 @@ class ResNet(Model):
     ) -> None:
         super().__init__(spec)
         height, breadth, channels = spec.shape
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            make_norm(norm, width),
-            nn.ReLU(inplace=True),
-        ]
-        if min(height, breadth) >= 96:
-            layers[0] = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        size, stride = (7, 2) if min(height, breadth) >= 96 else (3, 1)
+        layers = [*convolution(channels, width, size, stride, norm), nn.ReLU(inplace=True)]
+        if stride == 2:
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
         channels = width
         for stage in range(3):

@@ -35,7 +35,7 @@ class Task(nn.Module):
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Predictions (B, ...) of the network's outputs, in the unit that users see."""
-        raise NotImplementedError
+        return outputs.float()
 
     def metrics(self) -> dict[str, tm.Metric]:
         """New metrics that compare predictions with the reference."""
@@ -75,7 +75,6 @@ class Classifier(Task):
     score = "accuracy"
     mode = "max"
     gap = ("accuracy",)
-    class_weights: Tensor  # N / (classes x samples of the class)
     label_smoothing = 0.0  # probability mass moved to the wrong classes (arXiv:1512.00567)
     has_class_weights = False
 
@@ -83,7 +82,7 @@ class Classifier(Task):
         super().__init__(spec)
         counts = torch.tensor(spec.class_counts or [1.0] * spec.num_outputs)
         weights = counts.sum() / (len(counts) * counts.clamp(min=1))
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.class_weights = nn.Buffer(weights, persistent=False)
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of logits (B, classes); plain cross entropy in eval mode."""
@@ -118,10 +117,6 @@ class Reconstructor(Task):
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of outputs (B, H, W, C) in [0, 1]."""
         return F.mse_loss(outputs.float(), self.reference(inputs, targets))
-
-    def predict(self, outputs: Tensor) -> Tensor:
-        """Reconstructed images (B, H, W, C) in [0, 1]."""
-        return outputs.float()
 
     def metrics(self) -> dict[str, tm.Metric]:
         """MAE, and PSNR in dB over all pixels together."""

@@ -1,4 +1,4 @@
-"""Callbacks of the Trainer: seeding, history, pruning, early stopping, checkpoints, progress."""
+"""Callbacks of the Trainer: history, pruning, early stopping, checkpoints, progress."""
 
 import re
 import sys
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -22,21 +20,6 @@ from project.tracking.run import Run
 ShouldStop = Callable[[int, float], bool]
 # Metrics with one value per epoch.
 PER_EPOCH = re.compile(r"(val|gap)/.+|train/(?!(loss|penalty|lr|grad_norm)$).+")
-
-
-class EpochSeed(Callback):
-    """Makes dropout a function of (seed, epoch): the same before and after a resume."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Seeds torch before the first step, because a new loader iterator draws a number too."""
-        if batch_idx == 0:
-            state = np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)
-            torch.manual_seed(int(state[0]))
 
 
 class History(Callback):
@@ -71,12 +54,7 @@ class History(Callback):
 
 
 class Pruning(Callback):
-    """Calls ``should_stop(epoch, score)`` on rank 0 after every epoch; True stops all ranks.
-
-    Args:
-        should_stop: Function to call; None never stops.
-        monitor: Name of the metric passed to it.
-    """
+    """Calls ``should_stop(epoch, score)``, if any, on rank 0 after an epoch; True stops all."""
 
     def __init__(self, should_stop: ShouldStop | None, monitor: str) -> None:
         self.should_stop = should_stop
@@ -107,22 +85,18 @@ class Checkpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state, with paths in today's folder."""
-        moved = dict(state_dict, dirpath=self.dirpath)
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            moved[key] = self._move(moved[key])
-        moved["best_k_models"] = {self._move(k): v for k, v in moved["best_k_models"].items()}
-        super().load_state_dict(moved)
 
-    def _move(self, path: str) -> str:
-        return str(Path(self.dirpath or "") / Path(path).name) if path else path
+        def move(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = state_dict | {key: move(state_dict[key]) for key in paths}
+        moved["best_k_models"] = {move(k): v for k, v in state_dict["best_k_models"].items()}
+        super().load_state_dict(moved | {"dirpath": self.dirpath})
 
 
 class Progress(Callback):
-    """Prints a line per epoch to stderr, and a bar within the epoch on a terminal.
-
-    Args:
-        monitor: Name of the score, printed besides the losses.
-    """
+    """Prints the losses and the score per epoch to stderr; on a terminal, a bar within it too."""
 
     def __init__(self, monitor: str) -> None:
         self.names = dict.fromkeys(("train/loss_epoch", "val/loss", monitor))
@@ -130,12 +104,10 @@ class Progress(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens the bar."""
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        total, disable = int(trainer.num_training_batches), not sys.stderr.isatty()
         options = {"unit": "step", "leave": False, "mininterval": 0.2}
-        is_terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            desc=epoch, total=int(trainer.num_training_batches), disable=not is_terminal, **options
-        )
+        self._bar = tqdm(desc=title, total=total, disable=disable, **options)
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Advances the bar."""
@@ -155,23 +127,16 @@ class Progress(Callback):
 
 
 def make_callbacks(config: Config, model: Model, run: Run) -> list[Callback]:
-    """Seeding, averaging and early stopping if the config has them, and the checkpoints."""
+    """Averaging and early stopping if the config has them, and the checkpoints."""
     monitor, mode = f"val/{model.task.score}", model.task.mode
-    callbacks: list[Callback] = [EpochSeed(config.seed)]
+    callbacks: list[Callback] = []
     if (decay := config.trainer.ema_decay) is not None:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay)))
     if (patience := config.trainer.patience) is not None:
         callbacks.append(Patience(monitor, mode=mode, patience=patience))
+    options: Any = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     # Two, because `save_last` saves only in epochs that are among the best; `last` comes last, as
     # it holds the state of the other callbacks.
-    for path, monitored in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
-        checkpoint = Checkpoint(
-            dirpath=run.folder,
-            filename=path.stem,
-            monitor=monitored,
-            mode=mode,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        callbacks.append(checkpoint)
+    for path, score in ((run.best_checkpoint, monitor), (run.last_checkpoint, None)):
+        callbacks.append(Checkpoint(run.folder, path.stem, score, mode=mode, **options))
     return callbacks

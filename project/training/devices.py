@@ -59,8 +59,7 @@ def choose_devices(settings: TrainerSettings, batch_size: int = 1) -> Devices:
 def choose_precision(settings: TrainerSettings, model: nn.Module, devices: Devices) -> Any:
     """Training precision; ``auto`` is bf16 autocast for convolutions on hardware with bf16.
 
-    Fully connected networks are too small to gain from it, and a linear regression needs more than
-    the three digits of bf16.
+    Other networks are too small to gain from it; a linear regression needs more than three digits.
     """
     if settings.precision != "auto":
         return settings.precision

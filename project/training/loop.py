@@ -55,7 +55,7 @@ def fit(
         TrainingError: The loss is not finite, or a process died.
     """
     if devices.count > 1 and "RANK" not in os.environ:
-        return _launch(config, run.id, devices, should_stop)
+        return _launch(devices.count, config, run.id, devices, should_stop)
     started, is_main = perf_counter(), os.environ.get("RANK", "0") == "0"
     monitor = f"val/{model.task.score}"
     history, pruning = History(run), Pruning(should_stop, monitor)
@@ -63,20 +63,14 @@ def fit(
     if should_stop is None and is_main:
         callbacks.append(Progress(monitor))
     with metric_logger(run) if is_main else nullcontext() as logger:
-        trainer = make_trainer(
-            config,
-            model,
-            devices,
-            callbacks,
-            max_epochs=config.trainer.max_epochs,
-            logger=logger or False,  # None would mean a logger that writes to the working folder
-        )
+        # Without a logger False, as None would mean one that writes to the working folder.
+        options = {"max_epochs": config.trainer.max_epochs, "logger": logger or False}
+        trainer = make_trainer(config, model, devices, callbacks, **options)
         resume = run.last_checkpoint if run.last_checkpoint.exists() else None
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     if pruning.stopped_at is not None:
         raise Pruned(f"epoch {pruning.stopped_at}")
-    seconds = perf_counter() - started
-    return FitResult.of(run.id, history.values, model.task.score, model.task.mode, seconds)
+    return FitResult.of(run.id, history.values, model.task, perf_counter() - started)
 
 
 def make_trainer(
@@ -84,20 +78,16 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer on the devices, in the run's precision; all else that it does is in callbacks."""
     # Silence Lightning's hints about devices, tensor cores and log intervals: we set these
-    # ourselves. Not done once at import, because other packages reset the level.
+    # ourselves. Not once at import, because packages that are imported later reset the level.
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    strategy: Any = "auto"
-    if devices.count > 1:
-        backend = "nccl" if devices.accelerator == "gpu" else "gloo"
-        # Frozen parameters get no gradient, and each process would wait for it.
-        strategy = DDPStrategy(
-            process_group_backend=backend, find_unused_parameters=model.has_phases
-        )
+    backend = "nccl" if devices.accelerator == "gpu" else "gloo"
+    # Frozen parameters get no gradient, and each process would wait for it.
+    ddp = DDPStrategy(process_group_backend=backend, find_unused_parameters=model.has_phases)
     return pl.Trainer(
         accelerator=devices.accelerator,
         devices=devices.count,
-        strategy=strategy,
+        strategy=ddp if devices.count > 1 else "auto",
         precision=choose_precision(config.trainer, model, devices),
         callbacks=callbacks,
         use_distributed_sampler=False,
@@ -110,19 +100,17 @@ def make_trainer(
     )
 
 
-def _launch(
-    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
-) -> FitResult:
-    """Fits in one process per device, which form a process group; the result is that of rank 0."""
+def _launch(count: int, *arguments: Any) -> FitResult:
+    """Calls ``_fit_rank`` in processes that form a process group; returns rank 0's result."""
     # Whatever the launcher would log is in the exception that it raises.
     for name in ("elastic.multiprocessing.api", "elastic.agent.server.api", "launcher.api"):
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
     with TemporaryDirectory() as folder:
-        launch_config = LaunchConfig(
+        config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
-            nproc_per_node=devices.count,
+            nproc_per_node=count,
             run_id="train",
             rdzv_backend="c10d",
             rdzv_endpoint="127.0.0.1:0",
@@ -132,11 +120,10 @@ def _launch(
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            results = elastic_launch(launch_config, _fit_rank)(config, run_id, devices, should_stop)
+            result: FitResult = elastic_launch(config, _fit_rank)(*arguments)[0]
+            return result
         except ChildFailedError as error:
             raise _translate(error) from None
-    result: FitResult = results[0]
-    return result
 
 
 def _translate(error: ChildFailedError) -> Exception:
@@ -155,9 +142,7 @@ def _translate(error: ChildFailedError) -> Exception:
 
 
 @record
-def _fit_rank(
-    config: Config, run_id: str, devices: Devices, should_stop: ShouldStop | None
-) -> FitResult:
+def _fit_rank(config: Config, run_id: str, devices: Devices, should_stop: Any) -> FitResult:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices.count))
     raise_when_stopped()  # until the process ends, so that a second signal doesn't cut it short
     try:

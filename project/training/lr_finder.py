@@ -22,7 +22,6 @@ from project.core.errors import TrainingError
 from project.core.signals import stoppable
 from project.figures.training import range_test
 from project.tracking.run import Run
-from project.training.callbacks import EpochSeed
 from project.training.devices import choose_devices, make_model
 from project.training.loop import make_trainer
 
@@ -53,14 +52,12 @@ class RaiseRate(Callback):
         self.losses: list[float] = []
         self._best = math.inf
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: Any, **options: Any) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
         """Sets the rate of the step in every parameter group."""
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.rates[len(self.losses)] * group.get("lr_factor", 1.0)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, model: pl.LightningModule, outputs: Any, *arguments: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, *rest: Any) -> None:
         """Records the loss."""
         loss = outputs["loss"].item()
         if not math.isfinite(loss):
@@ -114,9 +111,8 @@ def _train(config: Config) -> tuple[Array, Array]:
     data = build_data(config)
     model = make_model(config, data)
     test = RaiseRate()
-    callbacks = [EpochSeed(config.seed), test]
     options = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False}
-    trainer = make_trainer(config, model, devices, callbacks, max_steps=NUM_STEPS, **options)
+    trainer = make_trainer(config, model, devices, [test], max_steps=NUM_STEPS, **options)
     trainer.fit(model, datamodule=data)
     return test.rates[: len(test.losses)], np.array(test.losses)
 

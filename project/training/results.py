@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+from project.models.tasks import Task
 
 History = Mapping[str, Sequence[float]]
 
@@ -21,23 +22,14 @@ class FitResult:
     seconds: float  # of a resumed run, only since it was resumed
 
     @classmethod
-    def of(
-        cls,
-        run_id: str,
-        history: History,
-        score_name: str,
-        mode: Literal["min", "max"],
-        seconds: float,
-    ) -> "FitResult":
+    def of(cls, run_id: str, history: History, task: Task, seconds: float) -> "FitResult":
         """The result with the best epoch of a history."""
-        scores = history[f"val/{score_name}"]
-        best = scores.index(max(scores) if mode == "max" else min(scores))
+        scores = history[f"val/{task.score}"]
+        score = max(scores) if task.mode == "max" else min(scores)
+        best, count = scores.index(score), len(scores)
         values = {name: each[best] for name, each in history.items()}
         metrics = {k.removeprefix("val/"): v for k, v in values.items() if k.startswith("val/")}
-        num_epochs = len(scores)
-        return cls(
-            run_id, score_name, scores[best], best + 1, num_epochs, metrics, history, seconds
-        )
+        return cls(run_id, task.score, score, best + 1, count, metrics, history, seconds)
 
     @property
     def best_step(self) -> int:

@@ -21,7 +21,7 @@ from project.data.module import DataModule
 from project.data.ratios import Splits
 from project.data.splits import cut
 from project.data.tables.source import table
-from project.models.preprocessing import Scale
+from project.models.layers import Scale
 
 
 @pytest.fixture
