@@ -117,8 +117,7 @@ def predictions(folder: Path) -> dict[str, float]:
     from project.config.compose import compose
     from project.models.contract import Predictor
     from project.reports.run import load_best
-    from project.serving.files import predict
-    from project.serving.predictor import PREDICT_BATCH, load_model
+    from project.serving.predict import PREDICT_BATCH, load_model, predict
     from project.tracking.find import find_run
     from project.train import train
 

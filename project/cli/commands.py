@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from project.config.signatures import Parameter, Signature, read_signature
+from project.config.signatures import Parameter, Signature, signature_of
 
 
 @dataclass(frozen=True)
@@ -12,64 +12,57 @@ class Command:
 
     Attributes:
         target: Dotted path of its function, which is imported only when its arguments are right.
-        example: Arguments of an example.
         reader: Dotted path of a function that turns config overrides into the arguments of
             ``target`` without importing anything heavy; empty if the command takes no config.
-        settings: Class of the config node that bears the command's name; empty if there is none.
-        has_workers: Whether it trains in worker processes.
+        settings: Class of the config node that bears the command's name, for a command that trains
+            in worker processes; empty for others.
     """
 
     target: str
     example: str
     reader: str = ""
     settings: str = ""
-    has_workers: bool = False
 
     @property
     def signature(self) -> Signature:
         """Signature of the command's function."""
-        signature = read_signature(self.target)
-        assert signature is not None, self.target
-        return signature
+        return signature_of(self.target)
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """Arguments of its own, apart from config overrides."""
-        signature = read_signature(self.reader) if self.reader else self.signature
-        assert signature is not None, self.reader
-        return {k: v for k, v in signature.parameters.items() if k != "overrides"}
+        parameters = signature_of(self.reader or self.target).parameters
+        return {name: each for name, each in parameters.items() if name != "overrides"}
 
 
 COMMANDS = {
     "data": Command(
         "project.reports.data.describe_data",
         "data=images data.root=path/to/folder",
-        "project.cli.read.read_config",
+        "project.cli.arguments.read_config",
     ),
     "find-lr": Command(
-        "project.training.lr_finder.find_lr", "model=resnet", "project.cli.read.read_overrides"
+        "project.training.lr_finder.find_lr", "model=resnet", "project.cli.arguments.read_overrides"
     ),
     "train": Command(
         "project.train.train",
         "model=cnn data=digits optimizer.lr=0.01 trainer.max_epochs=3 seed=1",
-        "project.cli.read.read_training",
+        "project.cli.arguments.read_training",
     ),
     "sweep": Command(
         "project.sweep.command.sweep",
         "model=mlp sweep.trials=8 search.optimizer.lr.high=0.03",
         "project.sweep.plan.read_plan",
-        settings="project.sweep.plan.SweepSettings",
-        has_workers=True,
+        "project.sweep.plan.SweepSettings",
     ),
     "compare": Command(
         "project.compare.command.compare",
         "lesson=mlp_vs_cnn",
         "project.compare.plan.read_plan",
-        settings="project.compare.plan.CompareSettings",
-        has_workers=True,
+        "project.compare.plan.CompareSettings",
     ),
     "evaluate": Command("project.evaluate.evaluate", "run=last"),
-    "predict": Command("project.serving.files.predict", "run=last input=houses.csv"),
+    "predict": Command("project.serving.predict.predict", "run=last input=houses.csv"),
     "export": Command("project.serving.export.export", "run=last format=onnx"),
     "serve": Command("project.serving.server.serve", "run=models:/digits-cnn@champion"),
     "runs": Command("project.runs.list.list_runs", "limit=50"),

@@ -1,5 +1,6 @@
 """Runs a command: help, arguments, the command's function, its result and the exit code."""
 
+import json
 import logging
 import os
 import sys
@@ -13,11 +14,7 @@ from project.core.signals import Stopped, stoppable
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs the command that a command line names.
-
-    Args:
-        words: Words after ``python -m project``: a command, ``key=value`` arguments, ``--json``
-            and ``--help``.
+    """Runs the words of a command line, such as ``train model=cnn --json``.
 
     Returns:
         Exit code: 0 success, 1 failure of the run, 2 a user's mistake (nothing was written),
@@ -50,33 +47,40 @@ def _run(words: list[str]) -> int:
 
         print(describe(name, words) if name else list_commands())
         return 0
-    result = call(COMMANDS[name], words)
-    if result is not None:
-        _print(COMMANDS[name], result, "--json" in flags)
+    command = COMMANDS[name]
+    result = call(command, words)
+    if result is not None and "--json" in flags:
+        print(to_json(result))
+    elif result is not None:
+        load(f"{command.target.rpartition('.')[0]}.show")(result)
     if failure := getattr(result, "failure", ""):
         raise TrainingError(failure)
     return 0
 
 
 def call(command: Command, words: Sequence[str]) -> Any:
-    """Checks a command's arguments, then imports and calls its function.
-
-    Raises:
-        UserError: An argument is wrong; nothing heavy was imported and nothing written.
-    """
+    """Checks a command's arguments before it imports anything heavy, then calls its function."""
     # Neither help nor an unknown command needs pydantic and Hydra.
-    from project.cli.parse import read_arguments
+    from project.cli.arguments import read_arguments
 
     arguments = read_arguments(command, words)
-    if command.has_workers:  # the workers' server imports while this process does
+    if command.settings:  # the workers' server imports while this process does
         load("project.workers.preload.start_importing")()
     return load(command.target)(**arguments)
 
 
-def _print(command: Command, result: Any, as_json: bool) -> None:
-    if as_json:
-        from project.cli.output import to_json
+def to_json(result: Any) -> str:
+    """A result as one JSON object, a list as one line per element; NaN and infinity become null."""
+    from pydantic_core import to_jsonable_python
 
-        print(to_json(result))
-    else:
-        load(f"{command.target.rpartition('.')[0]}.show")(result)
+    if isinstance(result, (list, tuple)):
+        return "\n".join(map(to_json, result))
+    record = result.to_dict() if hasattr(result, "to_dict") else result
+    plain = to_jsonable_python(record, inf_nan_mode="null", fallback=_to_builtin)
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _to_builtin(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy arrays and numbers
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form: expected to_dict() on the record")

@@ -4,12 +4,10 @@ import json
 from functools import lru_cache, partial
 from typing import Any
 
-from pydantic import BaseModel
-
 from project.config.check import Config
 from project.config.compose import Node
-from project.config.schema import KINDS, arguments_of
-from project.config.signatures import load, read_signature
+from project.config.schema import parse_arguments
+from project.config.signatures import load, signature_of
 from project.core.errors import UserError, one_line
 from project.core.types import Spec
 from project.data.augment import Augment
@@ -21,10 +19,7 @@ LOADER_KEYS = ("batch_size", "num_workers", "balanced_sampling")  # affect loadi
 
 
 def build_data(config: Config) -> DataModule:
-    """Reads and splits the data; downloads them first if necessary.
-
-    The samples of the last config are kept: runs that differ in other keys share them.
-    """
+    """Reads and splits the data, unless the last config had the same; downloads them if needed."""
     samples = {key: value for key, value in config.data.items() if key not in LOADER_KEYS}
     loading = {key: config.data[key] for key in LOADER_KEYS}
     data = read_samples(json.dumps(samples))
@@ -36,9 +31,8 @@ def read_samples(samples: str) -> DataModule:
     """Reads and splits the samples of a data node, given as JSON."""
     node: Node = json.loads(samples)
     arguments = _arguments("data", node)
-    source = read_signature(node["_target_"])
-    assert source is not None  # checked with the config
-    read = {name: arguments.pop(name) for name in source.parameters if name in arguments}
+    names = arguments.keys() & signature_of(node["_target_"]).parameters
+    read = {name: arguments.pop(name) for name in names}
     return DataModule(partial(load(node["_target_"]), **read), **arguments)
 
 
@@ -49,11 +43,7 @@ def build_augment(config: Config) -> Augment | None:
 
 
 def build_model(config: Config, spec: Spec) -> Model:
-    """The untrained model with its recipe; its weights are drawn from torch's global seed.
-
-    Raises:
-        UserError: The network, its recipe or the optimiser rejects a value.
-    """
+    """The untrained model with its recipe; its weights are drawn from torch's global seed."""
     model: Model = _call("model", config.model, spec)
     recipe = Recipe(
         seed=config.seed,
@@ -88,11 +78,4 @@ def _bind(path: str, node: Node) -> "partial[Any]":
 
 
 def _arguments(path: str, node: Node) -> dict[str, Any]:
-    """The arguments of a checked node, with nested nodes as the objects that the target takes."""
-    fields = arguments_of(node["_target_"], KINDS[path.partition(".")[0]].also).model_fields
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    for key, value in arguments.items():
-        annotation = fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            arguments[key] = annotation(**value)
-    return arguments
+    return {key: value for key, value in parse_arguments(path, node) if key in node}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from project.config.compose import Node
-from project.config.schema import STRICT, check_arguments, validate
+from project.config.schema import check_arguments, validate
 from project.core.errors import UserError, nearest
 from project.core.types import Count, Positive, Probability, Seed, Share
 
@@ -18,10 +18,9 @@ RENAMED = {
     "project.data.images.images": "project.data.images.source.images",
     "project.data.table.table": "project.data.tables.source.table",
 }
-OWN_DATA = {"images": "root", "table": "file"}  # key of the user's folder or file, by source
 
 
-class TrainerSettings(BaseModel):
+class TrainerSettings(BaseModel, extra="forbid", strict=True):
     """How long and on which devices a model is trained.
 
     Attributes:
@@ -35,8 +34,6 @@ class TrainerSettings(BaseModel):
             and saved; null keeps no average.
     """
 
-    model_config = STRICT
-
     max_epochs: Count = 20
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | Count = "auto"
@@ -46,7 +43,7 @@ class TrainerSettings(BaseModel):
     ema_decay: Share | None = None
 
 
-class LossSettings(BaseModel):
+class LossSettings(BaseModel, extra="forbid", strict=True):
     """Changes to the data loss.
 
     Attributes:
@@ -54,28 +51,17 @@ class LossSettings(BaseModel):
         class_weights: ``balanced`` weights each class inversely to its number of training samples.
     """
 
-    model_config = STRICT
-
     label_smoothing: Probability = 0.0
     class_weights: Literal["none", "balanced"] = "none"
 
 
-class Config(BaseModel):
+class Config(BaseModel, extra="forbid", strict=True):
     """A checked config: complete, and every value is in its range.
 
     Attributes:
         seed: Seed of weights, sampling, augmentation and dropout.
-        data: Data source and loading.
-        model: Network.
         augment: Transforms by name, applied in this order.
-        optimizer: Optimiser.
-        scheduler: Learning-rate schedule.
-        penalty: Penalty of the weights.
-        loss: Changes to the data loss.
-        trainer: How long and on which devices the model is trained.
     """
-
-    model_config = STRICT
 
     seed: Seed = 1
     data: Node
@@ -96,9 +82,8 @@ class Config(BaseModel):
     def data_name(self) -> str:
         """Short name of the data set: its source, or the user's own folder or file."""
         source = name_of(self.data)
-        if source not in OWN_DATA:
-            return source
-        name = Path(self.data[OWN_DATA[source]]).resolve().stem
+        key = {"images": "root", "table": "file"}.get(source)
+        name = Path(self.data[key]).resolve().stem if key else source
         return re.sub(r"[^\w.-]+", "-", name).strip("-") or source
 
     def flatten(self) -> dict[str, Any]:
@@ -121,11 +106,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check(node: Node) -> Config:
-    """Checks every key, type and range of a composed or logged config, and fills in defaults.
-
-    Raises:
-        UserError: Names the key, the value and what was expected.
-    """
+    """Checks every key, type and range of a composed or logged config, and fills in defaults."""
     config = validate("", Config, node)
     for key, value in config.flatten().items():
         for number in value if isinstance(value, list) else [value]:

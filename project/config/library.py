@@ -6,7 +6,6 @@ With that file a config is checked without importing torch or albumentations. Ru
 
 import inspect
 import json
-from types import ModuleType
 
 import albumentations
 from torch import optim
@@ -16,21 +15,17 @@ from project.config.schema import LIBRARY_FILE
 
 def describe_libraries() -> dict[str, dict[str, bool]]:
     """All optimisers and transforms: by class and argument, whether the argument is required."""
-    return _describe(optim, optim.Optimizer) | _describe(
-        albumentations, albumentations.BasicTransform
-    )
-
-
-def _describe(module: ModuleType, kind: type) -> dict[str, dict[str, bool]]:
-    return {
-        f"{module.__name__}.{name}": {
-            key: parameter.default is parameter.empty
-            for key, parameter in inspect.signature(each).parameters.items()
-            if key not in ("params", "kwargs", "args")
-        }
-        for name, each in sorted(vars(module).items())
-        if inspect.isclass(each) and issubclass(each, kind)
-    }
+    described = {}
+    for module, kind in ((optim, optim.Optimizer), (albumentations, albumentations.BasicTransform)):
+        for name, each in sorted(vars(module).items()):
+            if inspect.isclass(each) and issubclass(each, kind):
+                parameters = inspect.signature(each).parameters.items()
+                described[f"{module.__name__}.{name}"] = {
+                    key: parameter.default is parameter.empty
+                    for key, parameter in parameters
+                    if key not in ("params", "kwargs", "args")
+                }
+    return described
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from shutil import copytree
@@ -19,7 +20,6 @@ from torch import nn
 from project.core.arrays import Array
 from project.core.errors import TrainingError, UserError
 from project.core.types import ModelId
-from project.data.module import DataModule
 from project.evaluate import load_finished
 from project.models.base import Model
 from project.models.contract import Contract, Predictor
@@ -28,23 +28,16 @@ from project.tracking.find import find_model_run
 from project.tracking.store import store_folder
 
 NUM_CHECKED = 256  # samples on which the graph is compared with the checkpoint
-TOLERANCE = 1e-4  # largest difference, in the unit of ``Exported.difference``
+TOLERANCE = 1e-4  # largest difference from the checkpoint, in the unit of ``_check``
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported model.
-
-    Attributes:
-        folder: Folder with the model, ``contract.json`` and ``card.md``; the run keeps a copy.
-        path: Model file.
-        difference: Largest difference from the checkpoint's predictions, in probabilities, pixels
-            in [0, 1], or standard deviations of the training targets.
-    """
+    """An exported model, in a folder with its contract and card; the run keeps a copy."""
 
     folder: Path
     path: Path
-    difference: float
+    difference: float  # largest one from the checkpoint's predictions, see ``_check``
 
 
 def export(
@@ -58,10 +51,6 @@ def export(
         run: Run that trained the model, or a registered model such as models:/digits-cnn@champion.
         format: ONNX, or PyTorch's own export format.
         output: Folder to write; null writes to mlruns/exports/.
-
-    Raises:
-        UserError: The run doesn't exist, or it has no checkpoint.
-        TrainingError: The graph differs from the checkpoint; nothing was written.
     """
     if format == "onnx":
         require_onnx()
@@ -72,12 +61,19 @@ def export(
     folder = Path(output or store_folder() / "exports" / f"{name}-{trained.id[:8]}" / format)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / f"{name}.{format}"
-        samples = _samples(data)
-        difference = _check(model, _write_graph(model, samples[:2], path), samples)
-        contract = json.dumps(
-            Contract.of(model).model_dump(mode="json"), indent=2, ensure_ascii=False
-        )
-        path.with_name("contract.json").write_text(contract, encoding="utf-8")
+        inputs = np.concatenate([part.inputs[:NUM_CHECKED] for part in (data.val, data.train)])
+        samples = np.resize(inputs, (NUM_CHECKED, *inputs.shape[1:]))  # repeated if too few
+        program = to_program(model, samples[:2])
+        if format == "onnx":
+            write_onnx(program, path)
+            call = onnx_session(path)
+        else:
+            torch.export.save(program, path)
+            call = partial(_call, torch.export.load(path).module())
+        difference = _check(model, call, samples)
+        contract = Contract.of(model).model_dump(mode="json")
+        text = json.dumps(contract, indent=2, ensure_ascii=False)
+        path.with_name("contract.json").write_text(text, encoding="utf-8")
         write_card(path.with_name("card.md"), trained, data, model, path.name, difference)
         try:
             copytree(temporary, folder, dirs_exist_ok=True)
@@ -98,23 +94,8 @@ def show(result: Exported) -> None:
     )
 
 
-def _write_graph(model: Model, example: Array, path: Path) -> Callable[[Array], Array]:
-    """Writes the graph of a model, and loads it from the file."""
-    program = to_program(model, example)
-    if path.suffix == ".onnx":
-        write_onnx(program, path)
-        return onnx_session(path)
-    torch.export.save(program, path)
-    return partial(_call, torch.export.load(path).module())
-
-
 def to_program(model: Model, example: Array) -> torch.export.ExportedProgram:
-    """Traces a model with its preprocessing, for any batch size.
-
-    Args:
-        model: Trained model on the CPU.
-        example: Two or more raw inputs; a single one would fix the batch size at 1.
-    """
+    """Traces a model and its preprocessing by two or more raw inputs, for any batch size."""
     network, inputs = Predictor(model).eval(), torch.from_numpy(example)
     return torch.export.export(network, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
@@ -128,15 +109,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 def onnx_session(path: Path, num_threads: int = 0) -> Callable[[Array], Array]:
-    """Opens an ONNX file on the CPU.
-
-    Args:
-        path: ONNX file.
-        num_threads: Number of threads; 0 lets onnxruntime choose.
-
-    Returns:
-        A function from raw inputs (B, ...) to predictions.
-    """
+    """A function from raw inputs (B, ...) to predictions; 0 threads let onnxruntime choose."""
     runtime = require_onnx()
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = num_threads
@@ -148,13 +121,10 @@ def onnx_session(path: Path, num_threads: int = 0) -> Callable[[Array], Array]:
 def require_onnx() -> Any:
     """Imports the optional ONNX packages and returns ``onnxruntime``."""
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # type: ignore[import-untyped]
-        import onnxscript  # noqa: F401
+        *_, onnxruntime = map(import_module, ("onnx", "onnxscript", "onnxruntime"))
     except ImportError as error:
-        raise UserError(
-            f'format: onnx: {error.name} is missing: expected pip install -e ".[onnx]"'
-        ) from None
+        missing = f'{error.name} is missing: expected pip install -e ".[onnx]"'
+        raise UserError(f"format: onnx: {missing}") from None
     return onnxruntime
 
 
@@ -163,14 +133,11 @@ def _call(module: nn.Module, inputs: Array) -> Array:
     return np.asarray(module(torch.from_numpy(inputs)).numpy())
 
 
-def _samples(data: DataModule) -> Array:
-    """256 raw inputs from val and then train, repeated if there are fewer."""
-    inputs = np.concatenate([part.inputs[:NUM_CHECKED] for part in (data.val, data.train)])
-    return np.ascontiguousarray(np.resize(inputs, (NUM_CHECKED, *inputs.shape[1:])))
-
-
 def _check(model: Model, call: Callable[[Array], Array], samples: Array) -> float:
-    """The largest difference from the checkpoint, in batches of several sizes."""
+    """The largest difference from the checkpoint's predictions, in batches of several sizes.
+
+    The unit is probabilities, pixels in [0, 1], or standard deviations of the training targets.
+    """
     expected = _call(Predictor(model).eval(), samples)
     # One whole batch, one input alone, and uneven parts show that the batch size is free.
     bounds = (0, 1, 4, NUM_CHECKED // 2, NUM_CHECKED)
@@ -178,8 +145,6 @@ def _check(model: Model, call: Callable[[Array], Array], samples: Array) -> floa
     differences = np.abs(np.stack([call(samples), parts]) - expected)
     difference = float(differences.max() / model.spec.target_std)
     if not difference <= TOLERANCE:
-        raise TrainingError(
-            f"the exported graph differs from the checkpoint by {difference:.2g}: expected at most "
-            f"{TOLERANCE:g}; nothing was written"
-        )
+        reason = f"the exported graph differs from the checkpoint by {difference:.2g}"
+        raise TrainingError(f"{reason}: expected at most {TOLERANCE:g}; nothing was written")
     return difference

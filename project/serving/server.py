@@ -26,8 +26,9 @@ from project.core.ports import check_port_free
 from project.core.signals import Stopped
 from project.core.types import ModelId, Port
 from project.data.images.decode import Unreadable, decode
+from project.data.tables.columns import encode_frame
 from project.data.tables.read import parse_csv
-from project.serving.predictor import SavedModel, load_model
+from project.serving.predict import SavedModel, load_model
 
 FIELDS = ("inputs", "instances", "dataframe_records", "dataframe_split")
 PARSERS: dict[str, Callable[[bytes], Any]] = {
@@ -111,22 +112,22 @@ def _parse(body: bytes, kind: str) -> Any:
     if len(names) != 1:
         raise UserError(f"body: expected a JSON object with exactly one of {', '.join(FIELDS)}")
     name, value = names[0], content[names[0]]
-    if name == "dataframe_records":
-        if not isinstance(value, list):
-            raise UserError(f"{name}: expected a list of objects, one per row")
-        return _to_frame(value)
     if name == "dataframe_split":
         known = {"columns", "data", "index"}  # Row labels, written by pandas, are ignored.
         if not isinstance(value, dict) or not {"data"} <= value.keys() <= known:
             raise UserError(f'{name}: expected {{"columns": [...], "data": [[...], ...]}}')
         return _to_frame(value["data"], value.get("columns"))
-    return value
+    if name == "dataframe_records" and not isinstance(value, list):
+        raise UserError(f"{name}: expected a list of objects, one per row")
+    return _to_frame(value) if name == "dataframe_records" else value
 
 
 def _predict(model: SavedModel, inputs: Any) -> pd.DataFrame:
+    shape = model.contract.shape
     if model.contract.is_image:
-        return model.to_table(model.predict(_to_images(inputs, model.contract.shape)))
-    rows, notes, usable = model.encode(_to_frame(inputs), "inputs")
+        return model.to_table(model.predict(_to_images(inputs, shape)))
+    frame = _to_frame(inputs)
+    rows, notes, usable = encode_frame(frame, model.contract.columns, shape[0], "inputs")
     if not len(rows):
         raise UserError("inputs: no rows: expected at least one")
     if not all(usable):

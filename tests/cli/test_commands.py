@@ -14,8 +14,7 @@ from conftest import command
 
 import project
 from project.cli.commands import COMMANDS
-from project.cli.main import main
-from project.cli.output import to_json
+from project.cli.main import main, to_json
 from project.config.signatures import load
 
 HEAVY = ("torch", "lightning", "albumentations", "torchvision", "mlflow")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import project
-from project.cli.output import to_json
+from project.cli.main import to_json
 from project.compare.analysis import Analysis
 from project.compare.command import compare, show
 from project.compare.comparison import Comparison, report

@@ -16,7 +16,7 @@ from project.data.images import cache
 from project.evaluate import evaluate
 from project.reports.data import describe_data, show
 from project.serving.export import export
-from project.serving.files import predict
+from project.serving.predict import predict
 
 THEMES = [
     path

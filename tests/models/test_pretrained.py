@@ -16,7 +16,7 @@ from project.config.build import build_data, build_model
 from project.core.errors import UserError
 from project.core.signals import Stopped
 from project.models.pretrained import Pretrained
-from project.serving.files import predict
+from project.serving.predict import predict
 from project.tracking.find import find_run
 from project.train import train
 from project.training.devices import make_model

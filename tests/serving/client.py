@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import uvicorn
 
-from project.serving import files
-from project.serving.predictor import load_model
+from project.serving import predict as command
+from project.serving.predict import load_model
 from project.serving.server import make_app
 
 KNOWN = "area,code,zip,flag,both\n100,1,007,true,True\n90,2,008,false,False\n"
@@ -20,7 +20,7 @@ ODD = KNOWN + "80,x,A12,maybe,True\n70,,A12,maybe,True\n"
 
 
 def predict(run: str, input: object, top_k: int | None = None) -> pd.DataFrame:
-    return files.predict(run, str(input), top_k=top_k).table
+    return command.predict(run, str(input), top_k=top_k).table
 
 
 class Client:

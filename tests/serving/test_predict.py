@@ -20,7 +20,7 @@ from project.data.images import cache
 from project.data.images.decode import decode_file
 from project.models.contract import Contract, Predictor
 from project.reports.run import load_best
-from project.serving.predictor import load_model
+from project.serving.predict import load_model
 from project.tracking.find import find_run
 from project.tracking.models import register
 from project.train import train

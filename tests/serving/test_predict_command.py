@@ -10,7 +10,7 @@ from conftest import configure
 from project.cli.commands import COMMANDS
 from project.cli.main import call, main
 from project.core.errors import UserError
-from project.serving.files import predict
+from project.serving.predict import predict
 from project.train import train
 from project.training.results import FitResult
 

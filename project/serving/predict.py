@@ -2,16 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from project.core.arrays import Array
 from project.core.console import stdout
@@ -19,31 +22,74 @@ from project.core.errors import UserError
 from project.core.types import Count, ModelId
 from project.data.images.cache import map_in_threads
 from project.data.images.decode import SUFFIXES, Unreadable, decode_file, find_images, relative_name
+from project.data.tables.columns import encode_frame
 from project.data.tables.read import read_table
-from project.serving.predictor import SavedModel, load_model
+from project.models.contract import Contract
+from project.tracking.models import load
 from project.tracking.store import store_folder
 
+PREDICT_BATCH = 256  # inputs per forward pass
 MEMORY = 2**27  # bytes of decoded images that may wait for the network
-NUM_PRINTED = 10  # rows printed by the command
 SHOWN = re.compile("row|file|error|prediction(_[23])?|note")  # columns printed by the command
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions for the files or rows of an input.
+class SavedModel:
+    """A function from raw inputs (B, ...) to predictions (B, ...), on the CPU, and its contract."""
 
-    Attributes:
-        path: File the predictions were written to.
-        num_rows: Number of files or rows.
-        num_failed: Number of files or rows that could not be predicted.
-        table: One row per file or row: its name or number, ``prediction``, ``probability`` and
-            further columns. A row that could not be predicted has gaps and a ``note``.
-    """
+    network: Callable[[Tensor], Tensor]
+    contract: Contract
+
+    @torch.inference_mode()
+    def predict(self, inputs: Iterable[Array]) -> Array:
+        """Predicts in batches for raw inputs, (H, W, C) uint8 or (F,) float32 each.
+
+        Returns:
+            (N, classes) probabilities, (N,) values, or (N,) mean squared reconstruction errors.
+        """
+        shape = (0, len(self.contract.classes)) if self.contract.classes else (0,)
+        parts = [np.empty(shape, dtype=np.float32)]
+        remaining = iter(inputs)
+        while batch := list(islice(remaining, PREDICT_BATCH)):
+            batch_inputs = torch.from_numpy(np.stack(batch))
+            outputs = self.network(batch_inputs)
+            if self.contract.task == "reconstruction":
+                outputs = ((outputs - batch_inputs.float() / 255) ** 2).flatten(1).mean(dim=1)
+            parts.append(outputs.numpy())
+        return np.concatenate(parts)
+
+    def to_table(self, predictions: Array, top_k: int | None = None) -> pd.DataFrame:
+        """Tabulates predictions; ``top_k`` lists the most probable classes instead of all."""
+        if not self.contract.classes:
+            name = "error" if self.contract.task == "reconstruction" else "prediction"
+            return pd.DataFrame({name: predictions})
+        classes = np.array(self.contract.classes, dtype=object)
+        order = np.argsort(-predictions, axis=1, kind="stable")
+        ranked = np.take_along_axis(predictions, order, axis=1)
+        table = {"prediction": classes[order[:, 0]], "probability": ranked[:, 0]}
+        if top_k is None:
+            table |= {f"p_{name}": predictions[:, i] for i, name in enumerate(classes)}
+        else:
+            for rank in range(1, min(top_k, len(classes))):
+                table[f"prediction_{rank + 1}"] = classes[order[:, rank]]
+                table[f"probability_{rank + 1}"] = ranked[:, rank]
+        return pd.DataFrame(table)
+
+
+def load_model(run: str) -> SavedModel:
+    """Loads the model of a run or of the registry; see ``project.tracking.models.load``."""
+    network, contract = load(run)
+    return SavedModel(network, Contract.model_validate(contract))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the files or rows of an input, and the file they were written to."""
 
     path: Path
     num_rows: int
     num_failed: int
-    table: pd.DataFrame
+    table: pd.DataFrame  # where an input could not be predicted, gaps and the reason in ``note``
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, with the table as a list of records called ``rows``."""
@@ -61,9 +107,6 @@ def predict(
         input: Folder of images, image file, or CSV or Parquet file, as the model takes.
         output: CSV or Parquet file to write; null writes a CSV file in mlruns/predictions/.
         top_k: Number of most probable classes to list; null lists the probability of each class.
-
-    Raises:
-        UserError: The model doesn't exist, or the input or output can't be used.
     """
     name = re.sub(r"[^\w.-]+", "-", f"{run}-{Path(input).resolve().stem}")
     path = Path(output or store_folder() / "predictions" / f"{name}.csv")
@@ -75,7 +118,7 @@ def predict(
     if top_k is not None and not model.contract.classes:
         raise UserError(f"top_k: {top_k}: the model predicts no classes: expected null")
     predict_input = _predict_images if model.contract.is_image else _predict_rows
-    table = predict_input(model, input, top_k)
+    table = predict_input(model, Path(input), top_k)
     _write(table, path)
     return Predictions(path, len(table), int(table.iloc[:, 1].isna().sum()), table)
 
@@ -84,7 +127,7 @@ def show(result: Predictions) -> None:
     """Prints the first rows, without the probabilities of all classes."""
     names = [name for name in result.table.columns if SHOWN.fullmatch(name)]
     shown = Table(*map(escape, names), title=f"{result.num_rows} predictions", title_justify="left")
-    for row in result.table.head(NUM_PRINTED).to_dict("records"):
+    for row in result.table.head(10).to_dict("records"):
         shown.add_row(*(escape(_cell(row, name)) for name in names))
     stdout().print(shown)
     if result.num_failed:
@@ -97,14 +140,21 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     if value != value:  # NaN
         return ""
-    probability = row.get(name.replace("prediction", "probability"), value)
-    if probability is not value:
-        return f"{value} {probability:.2f}"
+    if name.startswith("prediction") and isinstance(value, str):
+        return f"{value} {row[name.replace('prediction', 'probability')]:.2f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _predict_images(model: SavedModel, input: str, top_k: int | None) -> pd.DataFrame:
-    files, folder = _list_images(Path(input))
+def _predict_images(model: SavedModel, path: Path, top_k: int | None) -> pd.DataFrame:
+    suffixes = ", ".join(SUFFIXES)
+    if not path.is_file() and not path.is_dir():
+        raise UserError(f"input: {path}: there is no such file or folder: expected images")
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"input: {path}: the model takes images: expected {suffixes}")
+    folder = path if path.is_dir() else path.parent
+    files = find_images(path, path, key="input") if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"input: {path}: contains no images: expected {suffixes}")
     shape = model.contract.shape
     notes: list[str] = []
 
@@ -126,24 +176,12 @@ def _predict_images(model: SavedModel, input: str, top_k: int | None) -> pd.Data
     return _align(table, [not note for note in notes], names, notes)
 
 
-def _list_images(path: Path) -> tuple[list[Path], Path]:
-    """Image files, and the folder that their names are relative to."""
+def _predict_rows(model: SavedModel, path: Path, top_k: int | None) -> pd.DataFrame:
     if path.is_dir():
-        if files := find_images(path, path, key="input"):
-            return files, path
-        raise UserError(f"input: {path}: contains no images: expected {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise UserError(f"input: {path}: there is no such file or folder: expected images")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"input: {path}: the model takes images: expected {', '.join(SUFFIXES)}")
-    return [path], path.parent
-
-
-def _predict_rows(model: SavedModel, input: str, top_k: int | None) -> pd.DataFrame:
-    if Path(input).is_dir():
-        raise UserError(f"input: {input}: the model takes rows: expected a CSV or Parquet file")
-    frame = read_table(input, "input", as_texts=True)
-    rows, notes, usable = model.encode(frame, f"input: {input}")
+        raise UserError(f"input: {path}: the model takes rows: expected a CSV or Parquet file")
+    frame = read_table(str(path), "input", as_texts=True)
+    columns, (num_columns,) = model.contract.columns, model.contract.shape
+    rows, notes, usable = encode_frame(frame, columns, num_columns, f"input: {path}")
     table = model.to_table(model.predict(rows[usable]), top_k)
     return _align(table, usable, pd.Series(range(1, len(frame) + 1), name="row"), notes)
 
@@ -160,12 +198,10 @@ def _align(
 def _write(table: pd.DataFrame, path: Path) -> None:
     """Writes a table; a failure leaves no partial file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write = table.to_parquet if path.suffix == ".parquet" else table.to_csv
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False)
+        write(temporary, index=False)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"output: {path}: {error.strerror}: expected a writable file") from None
