@@ -162,7 +162,7 @@ FIGURES = {
     ),
     "labels": lambda: latent.draw_label_curves(
         {
-            name: {v: [((10, 100, 1000), RANDOM.random(3))] * 3 for v in VARIANTS[:3]}
+            name: {v: [((10, 100, 1000), RANDOM.random(3)) for _ in "123"] for v in VARIANTS[:3]}
             for name in ("a", "b")
         }
     ),

@@ -1,1 +1,0 @@
-"""The lesson graph_and_session."""

@@ -1,1 +1,0 @@
-"""The lesson linear_regression."""

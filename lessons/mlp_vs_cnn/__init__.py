@@ -1,1 +1,0 @@
-"""The lesson mlp_vs_cnn."""

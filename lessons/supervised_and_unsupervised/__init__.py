@@ -1,1 +1,0 @@
-"""The lesson supervised_and_unsupervised."""
