@@ -17,19 +17,12 @@ TINY = 1e-16  # drawn instead of smaller values on a logarithmic axis
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """The mean squared error of a linear model over its training samples.
+    """The mean squared error of a linear model over its training samples."""
 
-    Attributes:
-        design: Design matrix (N, features + 1); the last column is ones.
-        targets: Standardised targets (N,).
-        solution: Weights, then the bias, of the smallest loss, (features + 1,).
-        hessian: Hessian of the loss, (features + 1, features + 1), the same everywhere.
-    """
-
-    design: Array
-    targets: Array
-    solution: Array
-    hessian: Array
+    design: Array  # (N, features + 1); the last column is ones
+    targets: Array  # standardised, (N,)
+    solution: Array  # weights, then the bias, of the smallest loss, (features + 1,)
+    hessian: Array  # of the loss, the same everywhere, (features + 1, features + 1)
 
     def loss(self, parameters: Array) -> Array:
         """Mean squared error of parameters (..., features + 1)."""

@@ -26,12 +26,9 @@ def _cnn(trained: Trained) -> CNN:
 
 
 def grad_cam(model: CNN, images: Tensor) -> tuple[Array, Array]:
-    """Regions of raw images (N, H, W, C) that support the predicted class (arXiv:1610.02391).
+    """Maps (N, H, W), >= 0, of the regions that support the predicted class, and that class (N,).
 
-    Uses the last convolution, before the pooling that follows it.
-
-    Returns:
-        Maps (N, H, W), >= 0, and the predicted classes (N,).
+    From raw images (N, H, W, C) and the last convolution before pooling (arXiv:1610.02391).
     """
     *layers, pooling = model.features
     maps = nn.Sequential(*layers)(model.scale(images)).detach().requires_grad_()
@@ -68,9 +65,7 @@ def receptive_field(model: CNN, shape: tuple[int, ...]) -> Array:
 def deletion_gain(model: CNN, images: Array, indices: Array) -> float:
     """Probability lost by deleting the pixels that Grad-CAM marks, minus that of random pixels.
 
-    Args:
-        images: Raw images (N, H, W, C).
-        indices: Indices (N,) of the samples in their data set, which seed the random pixels.
+    The raw images (N, H, W, C) have indices (N,) in their data set, which seed the random pixels.
     """
     cam, predicted = grad_cam(model, torch.from_numpy(images))
     count = round(DELETED * cam[0].size)

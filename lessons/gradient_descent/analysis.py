@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.polynomial import Polynomial
 
 from lessons.descent import TINY, LeastSquares, draw_losses, solve
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
@@ -13,7 +13,8 @@ from project.core.arrays import Array, Curve
 from project.figures.style import COLOURS, MARK, panel, panels
 from project.models.linear import Linear
 
-STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on the function with two minima
+TWO_MINIMA = Polynomial([0, 1 / 4, -1, 0, 1 / 4])  # a non-convex function
+STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on it
 
 
 def _trajectory(trained: Trained) -> tuple[LeastSquares, Array]:
@@ -58,23 +59,12 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     yield "two_minima", draw_minima(walks), caption
 
 
-def two_minima(x: torch.Tensor) -> torch.Tensor:
-    """A non-convex function."""
-    return x**4 / 4 - x**2 + x / 4
-
-
 def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> Curve:
-    """Gradient descent on ``two_minima``: x and its value at the start and after each step."""
-    x = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([x], lr=lr)
-    visited = [x.item()]
+    """Gradient descent on ``TWO_MINIMA``: x and its value at the start and after each step."""
+    path = [start]
     for _ in range(num_steps):
-        optimizer.zero_grad()
-        two_minima(x).backward()
-        optimizer.step()
-        visited.append(x.item())
-    path = torch.tensor(visited, dtype=torch.float64)
-    return path.numpy(), two_minima(path).numpy()
+        path.append(path[-1] - lr * TWO_MINIMA.deriv()(path[-1]))
+    return np.array(path), TWO_MINIMA(np.array(path))
 
 
 def draw_paths(squares: LeastSquares, paths: Mapping[str, Array]) -> Figure:
@@ -111,10 +101,9 @@ def draw_learning_rates(ratios: Mapping[str, tuple[float, float]], limit: float)
 
 
 def draw_minima(walks: Sequence[Curve]) -> Figure:
-    """Descents on ``two_minima``: positions and values after each step."""
+    """Descents on ``TWO_MINIMA``: positions and values after each step."""
     figure, axes = panel(5.6, 3.8, xlabel="x", ylabel="f(x)")
-    x = torch.linspace(-2.5, 2.5, 300)
-    axes.plot(x, two_minima(x), color=MARK)
+    axes.plot(*TWO_MINIMA.linspace(300, domain=(-2.5, 2.5)), color=MARK)
     for colour, (at, value) in zip(COLOURS, walks, strict=False):
         axes.plot(at, value, ".-", color=colour, linewidth=1)
         axes.plot(at[0], value[0], "o", color=colour, markerfacecolor="white", markersize=9)

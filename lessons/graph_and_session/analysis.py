@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from lessons import robustness
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.core.errors import UserError
-from project.figures.style import COLOURS, MARK, TRAIN, VAL, legend_above, new_figure, panels
+from project.figures.comparison import measures
+from project.figures.style import MARK, TRAIN, VAL, panels
 from project.models.contract import Predictor
 from project.reports.robustness import classifies_images
 from project.serving.export import onnx_session, to_program, write_onnx
@@ -125,13 +126,14 @@ def figures(runs: Runs) -> Iterator[Drawn]:
             "which they run, with the shapes of their outputs; s is the batch size.",
         )
     times = {
-        variant: {
-            form: [[run.metrics[f"{form}/ms_batch_{n}"] for run in of_variant] for n in BATCHES]
+        f"ms per call, batch size {batch}": {
+            f"{variant}, {form}": [each.metrics[f"{form}/ms_batch_{batch}"] for each in of_variant]
+            for variant, of_variant in runs.items()
             for form in FORMS
         }
-        for variant, of_variant in runs.items()
+        for batch in BATCHES
     }
-    yield "times", draw_times(times)
+    yield "times", measures(times)
 
 
 def _operations(exported: torch.export.ExportedProgram) -> list[Node]:
@@ -160,10 +162,10 @@ def _size(shape: Iterable[object]) -> str:
 def draw_graphs(exported: Sequence[Node], nodes: Sequence[Node]) -> Figure:
     """The graphs of torch.export and of ONNX side by side, from top to bottom."""
     rows = max(len(exported), len(nodes))
-    figure = new_figure(8.4, 0.36 * rows + 0.8)
+    figure, cells = panels(2, 2, (4.2, 0.36 * rows + 0.8), 0.0)
     arrow = {"arrowstyle": "->", "color": MARK, "linewidth": 0.8}
     for axes, graph, colour, title in zip(
-        figure.subplots(1, 2),
+        cells,
         (exported, nodes),
         (TRAIN, VAL),
         (f"torch.export: {len(exported)} operations", f"ONNX: {len(nodes)} nodes"),
@@ -178,23 +180,6 @@ def draw_graphs(exported: Sequence[Node], nodes: Sequence[Node]) -> Figure:
             axes.text(0.98, row, size, fontsize=8, va="center", ha="right", color=MARK)
             if row:
                 axes.annotate("", (0.09, row - 0.28), (0.09, row - 0.72), arrowprops=arrow)
-    return figure
-
-
-def draw_times(by_variant: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
-    """Milliseconds per call (batches, seeds), by variant and form; one panel per batch size."""
-    figure, cells = panels(len(BATCHES), len(BATCHES), (3.6, 0.8 + 0.5 * len(by_variant)))
-    for column, (axes, batch) in enumerate(zip(cells, BATCHES, strict=True)):
-        for place, by_form in enumerate(by_variant.values()):
-            for offset, (form, values) in enumerate(by_form.items()):
-                y = place + 0.36 * (offset - (len(by_form) - 1) / 2)
-                label, colour = form if place == 0 else None, COLOURS[offset]
-                axes.barh(y, np.median(values[column]), 0.3, color=colour, alpha=0.6, label=label)
-                axes.plot(values[column], [y] * len(values[column]), "o", color=colour, ms=4)
-        axes.set_yticks(range(len(by_variant)), list(by_variant) if column == 0 else [])
-        axes.invert_yaxis()
-        axes.set_xlabel(f"ms per call, batch size {batch}")
-    legend_above(figure, cells[0])
     return figure
 
 

@@ -6,19 +6,10 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
-from lessons.losses import train_loss
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
-from project.figures.style import (
-    COLOURS,
-    MARK,
-    TRAIN,
-    VAL,
-    label_epochs,
-    label_left,
-    legend_above,
-    panels,
-)
+from project.figures.style import COLOURS, legend_above, panels
+from project.figures.training import plot_train_and_val
 
 SPLIT = "split "  # prefix of the variants that compare ways to split
 Part = tuple[str, int, Array]  # name and number of samples of a split, and accuracies (seeds,)
@@ -45,11 +36,11 @@ def measure(trained: Trained) -> dict[str, float]:
 def figures(runs: Runs) -> Iterator[Drawn]:
     """The losses of each variant, and the scatter of the splits."""
     splits = {variant: each for variant, each in runs.items() if variant.startswith(SPLIT)}
-    curves = {
-        variant: (train_loss(each[0]), each[0].history("val/loss")[1])
-        for variant, each in runs.items()
-        if variant not in splits
-    }
+    curves = {}
+    for variant, (trained, *_) in runs.items():
+        if variant not in splits:
+            val, gap = (trained.history(name)[1] for name in ("val/loss", "gap/loss"))
+            curves[variant] = val - gap, val  # both without dropout
     if curves:
         yield "parting", draw_parting(curves)
     if splits:
@@ -74,17 +65,12 @@ def _accuracies(runs: Sequence[Trained]) -> tuple[str, list[Part]]:
 def draw_parting(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
     """Losses (epochs,) on train and val, by variant, with the epoch of the smallest loss on val."""
     figure, cells = panels(len(curves), 3, (3.4, 2.5), sharey=True)
-    for axes, (name, losses) in zip(cells, curves.items(), strict=True):
-        parted = parting_epoch(losses[1])
-        epochs = np.arange(1, len(losses[1]) + 1)
-        for loss, colour, label in zip(losses, (TRAIN, VAL), ("train", "val"), strict=True):
-            axes.plot(epochs, loss, "o-" if len(epochs) == 1 else "-", color=colour, label=label)
-        # NaN is not drawn, but puts the line into the legend.
-        axes.axvline(parted or np.nan, color=MARK, linestyle=":", label="smallest loss on val")
+    for axes, (name, (train, val)) in zip(cells, curves.items(), strict=True):
+        parted = parting_epoch(val)
+        plot_train_and_val(axes, train, val, parted)
         axes.set_yscale("log")
         axes.set_title(f"{name}: {f'epoch {parted}' if parted else 'last epoch'}", fontsize=10)
-        label_epochs(axes, len(epochs))
-    label_left(cells, "loss")
+    figure.supylabel("loss", fontsize=10)
     legend_above(figure, cells[0])
     return figure
 
@@ -104,7 +90,7 @@ def draw_splits(pairs: Sequence[tuple[str, Sequence[Part]]]) -> Figure:
         axes.set_xticks([0, 1], labels, fontsize=8)
         axes.set_xlim(-0.5, 1.5)
         axes.set_title(title, fontsize=10)
-    label_left(cells, "accuracy")
+    figure.supylabel("accuracy", fontsize=10)
     return figure
 
 

@@ -6,10 +6,9 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
-from lessons.losses import train_loss
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
-from project.figures.style import COLOURS, label_left, panels
+from project.figures.style import COLOURS, panels
 
 
 def last_matrices(trained: Trained) -> Array:
@@ -24,9 +23,9 @@ def near_zero(weights: Array) -> float:
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Training loss after the last epoch, and the share of weights near zero."""
+    """Last training loss, measured as on val, and the share of weights near zero."""
     return {
-        "fit/train_loss": float(train_loss(trained)[-1]),
+        "fit/train_loss": trained.metrics["val/loss"] - trained.metrics["gap/loss"],
         "weights/near_zero": near_zero(last_matrices(trained)),
     }
 
@@ -46,8 +45,8 @@ def draw_weights(weights: Mapping[str, Array]) -> Figure:
     for colour, axes, (title, each) in zip(cycle(COLOURS), cells, weights.items(), strict=False):
         axes.hist(each, bins=bins, color=colour, log=True)
         axes.set_title(title, fontsize=9)
-    label_left(cells, "weights per bin")
     figure.supxlabel("weight", fontsize=10)
+    figure.supylabel("weights per bin", fontsize=10)
     return figure
 
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array, Indices
-from project.figures.style import as_label, bands, label_left, legend_above, panel, panels
+from project.figures.style import as_label, bands, legend_above, panel, panels
 from project.models.autoencoder import Autoencoder
 
 NUM_LABELS = (10, 100, 1000)
@@ -120,7 +120,7 @@ def draw_label_curves(
         axes.set(xscale="log", xlabel="labels")
         axes.set_xticks(NUM_LABELS, [f"{count:,}" for count in NUM_LABELS])
         axes.set_title(title, fontsize=10)
-    label_left(cells, "accuracy on val")
+    figure.supylabel("accuracy on val", fontsize=10)
     legend_above(figure, cells[0])
     return figure
 

@@ -65,14 +65,7 @@ def confusion_matrix(counts: Array, classes: Sequence[str], split: str) -> Figur
 def worst_mistakes(
     images: Indexed, targets: Array, probabilities: Array, classes: Sequence[str], most: int = 24
 ) -> Figure:
-    """The wrong predictions with the highest confidence.
-
-    Args:
-        images: Images (N, H, W, C) uint8.
-        targets: True class indices (N,).
-        probabilities: Predicted probabilities (N, classes).
-        most: Maximum number of images shown.
-    """
+    """Images (N, H, W, C) whose wrong predictions (N, classes) have the highest confidence."""
     predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != targets)
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:most]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import CalibrationDisplay
 
 from project.core.arrays import Array
-from project.figures.style import TRAIN, Values, bands, image_rows, label_left, legend_above, panels
+from project.figures.style import TRAIN, Values, bands, image_rows, legend_above, panels
 
 
 def robustness_curves(
@@ -26,7 +26,7 @@ def robustness_curves(
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(units[name], fontsize=9)
         axes.set_ylim(0, 1.02)
-    label_left(cells, "val/accuracy")
+    figure.supylabel("val/accuracy", fontsize=10)
     if any(len(by_model) > 1 for by_model in curves.values()):
         legend_above(figure, cells[0])
     return figure

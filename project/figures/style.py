@@ -116,14 +116,6 @@ def image_rows(
     return figure
 
 
-def label_left(axes: Sequence[Axes], label: str) -> None:
-    """Labels the y axis of the first panel in each row."""
-    for each in axes:
-        spec = each.get_subplotspec()
-        if spec is not None and spec.is_first_col():
-            each.set_ylabel(label)
-
-
 def label_epochs(axes: Axes, num_epochs: int) -> None:
     """Makes the x axis one of whole epochs, from 1."""
     axes.set_xlabel("epoch")

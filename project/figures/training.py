@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from project.core.arrays import Array
@@ -19,18 +20,24 @@ from project.figures.style import (
 )
 
 
+def plot_train_and_val(axes: Axes, train: Array, val: Array, best_epoch: int | None) -> None:
+    """Values (epochs,) on train and val, and a line at the best epoch, counted from 1."""
+    for values, label, colour in ((train, "train", TRAIN), (val, "val", VAL)):
+        axes.plot(np.arange(1, len(values) + 1), values, ".-", color=colour, label=label)
+    # NaN is not drawn, but puts the line into the legend.
+    axes.axvline(best_epoch or np.nan, color=MARK, linestyle=":", linewidth=1, label="best epoch")
+    label_epochs(axes, len(val))
+
+
 def learning_curves(curves: Mapping[str, tuple[Array, Array]], best_epoch: int) -> Figure:
     """Values (epochs,) on train and val, one panel per metric; marks an epoch, counted from 1."""
     figure, cells = panels(len(curves), len(curves), (5.2, 3.6), 0.0)
     for axes, (name, (train, val)) in zip(cells, curves.items(), strict=True):
-        for values, label, colour in ((train, "train", TRAIN), (val, "val", VAL)):
-            axes.plot(np.arange(1, len(values) + 1), values, ".-", color=colour, label=label)
+        plot_train_and_val(axes, train, val, best_epoch)
         best = val[best_epoch - 1]
-        axes.axvline(best_epoch, color=MARK, linestyle=":", linewidth=1)
         axes.plot(best_epoch, best, "o", color=VAL, markersize=9, markerfacecolor="none")
         axes.set_title(f"best epoch {best_epoch}: val/{name} {best:.4g}", fontsize=10)
         axes.set_ylabel(name)
-        label_epochs(axes, len(val))
         if name == "loss":
             set_log_scale(axes, "y", [train, val], 10)
         axes.legend(frameon=False)
@@ -38,25 +45,17 @@ def learning_curves(curves: Mapping[str, tuple[Array, Array]], best_epoch: int) 
 
 
 def augmentation_sheet(
-    before: Array,
-    after: Sequence[Array],
-    labels: Sequence[str],
-    most: int = 8,
-    rows: Sequence[str] = (),
+    before: Array, after: Sequence[Array], labels: Sequence[str], rows: Sequence[str] = ()
 ) -> Figure:
-    """Original samples above their augmented versions in several epochs.
+    """Original samples (N, H, W, C) uint8 above augmented versions of them.
 
     Args:
-        before: Original images (N, H, W, C) uint8.
-        after: Augmented images (N, H, W, C) uint8 of each epoch.
         labels: Names of the samples; empty for none.
-        most: Maximum number of samples shown.
         rows: Names of the rows; empty for ``original``, ``epoch 1``, ``epoch 2``, ...
     """
-    names = rows or ["original", *(f"epoch {n}" for n in range(1, len(after) + 1))]
-    images = [each[:most] for each in (before, *after)]
+    rows = rows or ["original", *(f"epoch {n}" for n in range(1, len(after) + 1))]
     titles = {0: [as_label(label, 14) for label in labels]}
-    return image_rows([as_label(name) for name in names], images, titles)
+    return image_rows([as_label(row) for row in rows], [before, *after], titles)
 
 
 def range_test(rates: Array, losses: Array, smoothed: Array, suggested: float | None) -> Figure:

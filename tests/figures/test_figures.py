@@ -154,8 +154,11 @@ FIGURES = {
     ),
     "overlays": lambda: anatomy.draw_overlays(images(5), RANDOM.random((5, 12, 12)), classes(5)),
     "graphs": lambda: graph.draw_graphs(NODES, NODES[:7]),
-    "times": lambda: graph.draw_times(
-        {v: {"eager": [[1.0], [9.0]], "session": [[0.2], [5.0]]} for v in ("mlp", "cnn")}
+    "times": lambda: comparison.measures(
+        {
+            f"ms per call, batch size {n}": {"mlp, eager": [1.0, 9.0], "mlp, session": [0.2, 5.0]}
+            for n in (1, 256)
+        }
     ),
     "latent space": lambda: latent.draw_latent_space(
         RANDOM.normal(size=(200, 2)), RANDOM.integers(0, 10, 200), classes(10)
