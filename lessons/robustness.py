@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from project.compare.analysis import Runs, Trained
-from project.figures.robustness import robustness_curves
+from project.figures.robustness import accuracy_curves
 from project.reports.robustness import CORRUPTIONS, measure_robustness
 
 NEEDS = "a classifier of images"
@@ -42,4 +42,4 @@ def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Figure:
         }
         for name in names
     }
-    return robustness_curves(curves, {name: CORRUPTIONS[name].unit for name in names})
+    return accuracy_curves(curves, {name: CORRUPTIONS[name].unit for name in names})

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from lessons import robustness
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array
 from project.core.errors import UserError
-from project.figures.comparison import measures
-from project.figures.style import MARK, TRAIN, VAL, panels
+from project.figures.style import COLOURS, MARK, TRAIN, VAL, panels
 from project.models.contract import Predictor
 from project.reports.robustness import classifies_images
 from project.serving.export import onnx_session, to_program, write_onnx
@@ -133,7 +132,7 @@ def figures(runs: Runs) -> Iterator[Drawn]:
         }
         for batch in BATCHES
     }
-    yield "times", measures(times)
+    yield "times", draw_times(times)
 
 
 def _operations(exported: torch.export.ExportedProgram) -> list[Node]:
@@ -180,6 +179,20 @@ def draw_graphs(exported: Sequence[Node], nodes: Sequence[Node]) -> Figure:
             axes.text(0.98, row, size, fontsize=8, va="center", ha="right", color=MARK)
             if row:
                 axes.annotate("", (0.09, row - 0.28), (0.09, row - 0.72), arrowprops=arrow)
+    return figure
+
+
+def draw_times(times: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Values over seeds, by panel and row: one dot per seed, and a bar up to the median."""
+    num_rows = len(next(iter(times.values())))
+    figure, cells = panels(len(times), len(times), (3.6, 0.8 + 0.3 * num_rows), 0.0, sharey=True)
+    for axes, (title, rows) in zip(cells, times.items(), strict=True):
+        for place, values in enumerate(rows.values()):
+            colour = COLOURS[place % len(FORMS)]
+            axes.barh(place, np.median(values), color=colour, alpha=0.6)
+            axes.plot(values, [place] * len(values), "o", color=colour, markersize=4)
+        axes.set_yticks(range(num_rows), list(rows))
+        axes.set(xlabel=title, ylim=(num_rows - 0.5, -0.5))
     return figure
 
 

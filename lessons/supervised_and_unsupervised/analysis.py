@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array, Indices
-from project.figures.style import as_label, bands, legend_above, panel, panels
+from project.figures.robustness import accuracy_curves
+from project.figures.style import Values, as_label, panel
 from project.models.autoencoder import Autoencoder
 
 NUM_LABELS = (10, 100, 1000)
@@ -111,17 +112,13 @@ def draw_latent_space(codes: Array, targets: Array, classes: Sequence[str]) -> F
 
 
 def draw_label_curves(
-    by_classifier: Mapping[str, Mapping[str, Sequence[tuple[Sequence[int], Sequence[float]]]]],
+    curves: Mapping[str, Mapping[str, Sequence[tuple[Sequence[int], Values]]]],
 ) -> Figure:
     """Numbers of labels and accuracies of each seed, by classifier and input."""
-    figure, cells = panels(len(by_classifier), len(by_classifier), (3.9, 3.0), sharey=True)
-    for axes, (title, by_input) in zip(cells, by_classifier.items(), strict=True):
-        bands(axes, by_input, "o")
-        axes.set(xscale="log", xlabel="labels")
+    figure = accuracy_curves(curves, dict.fromkeys(curves, "labels"))
+    for axes in figure.axes:
+        axes.set_xscale("log")
         axes.set_xticks(NUM_LABELS, [f"{count:,}" for count in NUM_LABELS])
-        axes.set_title(title, fontsize=10)
-    figure.supylabel("accuracy on val", fontsize=10)
-    legend_above(figure, cells[0])
     return figure
 
 

@@ -10,21 +10,16 @@ from project.core.arrays import Array
 from project.figures.style import TRAIN, Values, bands, image_rows, legend_above, panels
 
 
-def robustness_curves(
-    curves: Mapping[str, Mapping[str, Sequence[tuple[Values, Values]]]], units: Mapping[str, str]
+def accuracy_curves(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[Values, Values]]]], x_labels: Mapping[str, str]
 ) -> Figure:
-    """Accuracy over the amount of each corruption: mean and range over seeds.
-
-    Args:
-        curves: Amounts and accuracies of each seed, by corruption and model.
-        units: Units of the amounts, by corruption.
-    """
+    """Amounts and accuracies on val of each seed, by panel and model: mean and range over seeds."""
     columns = -(-len(curves) // -(-len(curves) // 4))  # at most 4, evenly filled rows
     figure, cells = panels(len(curves), columns, (2.9, 2.5), sharey=True)
     for axes, (name, by_model) in zip(cells, curves.items(), strict=True):
         bands(axes, by_model, ".")
         axes.set_title(name, fontsize=10)
-        axes.set_xlabel(units[name], fontsize=9)
+        axes.set_xlabel(x_labels[name], fontsize=9)
         axes.set_ylim(0, 1.02)
     figure.supylabel("val/accuracy", fontsize=10)
     if any(len(by_model) > 1 for by_model in curves.values()):

@@ -193,7 +193,7 @@ def report_robustness(run: Run, data: DataModule, model: Model, device: torch.de
     is_right, confidences = probabilities.argmax(1) == targets, probabilities.max(1)
     run.log_figures(
         [
-            ("robustness", figures.robustness_curves(drawn, units)),
+            ("robustness", figures.accuracy_curves(drawn, units)),
             ("corruptions", figures.corruption_sheet(examples)),
             ("reliability", figures.reliability(confidences, is_right, error)),
         ]

@@ -99,7 +99,7 @@ FIGURES = {
             for name in ("val/loss", "val/accuracy")
         }
     ),
-    "robustness": lambda: robustness.robustness_curves(
+    "robustness": lambda: robustness.accuracy_curves(
         {
             name: {v: [(each.amounts, list(RANDOM.random(5)))] * 2 for v in VARIANTS}
             for name, each in CORRUPTIONS.items()
@@ -154,7 +154,7 @@ FIGURES = {
     ),
     "overlays": lambda: anatomy.draw_overlays(images(5), RANDOM.random((5, 12, 12)), classes(5)),
     "graphs": lambda: graph.draw_graphs(NODES, NODES[:7]),
-    "times": lambda: comparison.measures(
+    "times": lambda: graph.draw_times(
         {
             f"ms per call, batch size {n}": {"mlp, eager": [1.0, 9.0], "mlp, session": [0.2, 5.0]}
             for n in (1, 256)
