@@ -6,9 +6,8 @@ from typing import Any
 from pydantic import create_model
 
 from project.cli.commands import Command
-from project.config.check import check, name_of
+from project.config.check import check, name_of, validate
 from project.config.compose import GROUPS, compose
-from project.config.schema import validate
 from project.config.signatures import REQUIRED, Parameter, load
 from project.core.errors import UserError, nearest
 from project.core.types import ModelId, RunId

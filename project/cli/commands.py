@@ -3,30 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from project.config.signatures import Parameter, Signature, signature_of
+from project.config.signatures import Parameter, signature_of
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of ``python -m project``.
+    """A command of ``python -m project``."""
 
-    Attributes:
-        target: Dotted path of its function, which is imported only when its arguments are right.
-        reader: Dotted path of a function that turns config overrides into the arguments of
-            ``target`` without importing anything heavy; empty if the command takes no config.
-        settings: Class of the config node that bears the command's name, for a command that trains
-            in worker processes; empty for others.
-    """
-
-    target: str
+    target: str  # dotted path of its function, imported only when its arguments are right
     example: str
+    # A function that turns config overrides into the arguments of ``target`` without importing
+    # anything heavy; empty if the command takes no config.
     reader: str = ""
-    settings: str = ""
-
-    @property
-    def signature(self) -> Signature:
-        """Signature of the command's function."""
-        return signature_of(self.target)
+    settings: str = ""  # class of its own config node, if it trains in worker processes
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -16,9 +16,8 @@ from pydantic import BaseModel
 
 from project import ROOT
 from project.compare.claims import Claim, parse_claim
-from project.config.check import Config, check, name_of
+from project.config.check import STRICT, Config, check, name_of, validate
 from project.config.compose import CONF, compose, compose_seeds
-from project.config.schema import STRICT, validate
 from project.core.errors import UserError, nearest, one_line
 from project.core.types import Count, Seed
 

@@ -4,14 +4,13 @@ import json
 from functools import lru_cache, partial
 from typing import Any
 
-from project.config.check import Config
+from project.config.check import Config, parse_arguments
 from project.config.compose import Node
-from project.config.schema import parse_arguments
 from project.config.signatures import load, signature_of
 from project.core.errors import UserError, one_line
 from project.core.types import Spec
-from project.data.augment import Augment
 from project.data.module import DataModule
+from project.data.samples import Augment
 from project.models.base import Model, Recipe
 from project.models.penalty import Penalty
 

@@ -10,7 +10,7 @@ import json
 import albumentations
 from torch import optim
 
-from project.config.schema import LIBRARY_FILE
+from project.config.check import LIBRARY_FILE
 
 
 def describe_libraries() -> dict[str, dict[str, bool]]:

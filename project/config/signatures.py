@@ -46,17 +46,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A class or function of the project.
+    """A class or function of the project."""
 
-    Attributes:
-        summary: First paragraph of the docstring.
-        parameters: Parameters by name, without ``self``; the fields of a class without constructor.
-        kinds: Dotted paths of a class and all its base classes, or of a function's return type.
-    """
-
-    summary: str
-    parameters: Mapping[str, Parameter]
-    kinds: frozenset[str]
+    summary: str  # first paragraph of the docstring
+    parameters: Mapping[str, Parameter]  # the fields of a class without constructor
+    kinds: frozenset[str]  # dotted paths of a class and its bases, or of a return type
     is_class: bool
 
 

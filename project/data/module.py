@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader
 
 from project.core.errors import UserError
 from project.core.types import Count, NonNegativeInt
-from project.data.augment import Augment
 from project.data.images.similar import hash_small
 from project.data.ratios import Splits
-from project.data.samples import Batch, Batches, Samples, describe, take
+from project.data.samples import Augment, Batch, Batches, Samples, describe, take
 from project.data.source import Source
 from project.data.splits import cut, find_duplicates, fingerprint, hash_samples, without_duplicates
 from project.data.tables.columns import fit_columns

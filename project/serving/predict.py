@@ -23,7 +23,7 @@ from project.core.types import Count, ModelId
 from project.data.images.cache import map_in_threads
 from project.data.images.decode import SUFFIXES, Unreadable, decode_file, find_images, relative_name
 from project.data.tables.columns import encode_frame
-from project.data.tables.read import read_table
+from project.data.tables.source import read_table
 from project.models.contract import Contract
 from project.tracking.models import load
 from project.tracking.store import store_folder

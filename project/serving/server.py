@@ -27,7 +27,7 @@ from project.core.signals import Stopped
 from project.core.types import ModelId, Port
 from project.data.images.decode import Unreadable, decode
 from project.data.tables.columns import encode_frame
-from project.data.tables.read import parse_csv
+from project.data.tables.source import parse_csv
 from project.serving.predict import SavedModel, load_model
 
 FIELDS = ("inputs", "instances", "dataframe_records", "dataframe_split")

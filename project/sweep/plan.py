@@ -11,9 +11,8 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel
 
-from project.config.check import Config, check
+from project.config.check import STRICT, Config, check, validate
 from project.config.compose import CONF, compose
-from project.config.schema import STRICT, validate
 from project.core.errors import UserError
 from project.core.types import Count, NonNegativeInt, Positive
 

@@ -51,7 +51,7 @@ class Naive(Dataset[Array]):
 
 
 def test_the_naive_way_repeats_its_draws_in_every_worker() -> None:
-    """The reason for project.data.augment; if this fails, that may have become needless."""
+    """The reason for project.data.samples.Augment; if this fails, that may have become needless."""
 
     def draws(num_workers: int) -> Array:
         return np.concatenate(

@@ -21,7 +21,7 @@ from project.data.images.cache import decode_all
 from project.data.images.decode import SUFFIXES, find_images, relative_name
 from project.data.ratios import SPLITS
 from project.data.source import Source
-from project.data.tables.read import check_columns, read_table
+from project.data.tables.source import check_columns, read_table
 from project.data.tables.values import TaskChoice, check_complete, to_groups, to_targets, to_texts
 
 Listing = tuple[pd.DataFrame, tuple[str, ...]]

@@ -1,15 +1,20 @@
-"""A user's own table, CSV or Parquet, with numbers, categories and missing values."""
+"""A user's own table, CSV or Parquet, with numbers, categories and missing values.
 
-from collections.abc import Mapping, Sequence
+Mistakes in a file are reported, not repaired silently.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
+from pandas.api import types as kinds
 
 from project.core.arrays import Array
-from project.core.errors import UserError
+from project.core.errors import UserError, nearest, one_line
 from project.core.types import Column
 from project.data.source import Source
-from project.data.tables.read import check_columns, read_table
 from project.data.tables.values import (
     MAX_CATEGORIES,
     TaskChoice,
@@ -17,6 +22,7 @@ from project.data.tables.values import (
     check_not_numbers,
     check_plain,
     check_precision,
+    parse_numbers,
     to_groups,
     to_numbers,
     to_targets,
@@ -47,16 +53,25 @@ def table(
         time_column: Name of a column of times; train is earlier than val, val earlier than test.
     """
     frame = read_table(file)
-    named = {"data.target": target, "data.group_by": group_by, "data.time_column": time_column}
-    _check(frame, named, ignore, file)
+    roles = {"target": target, "group_by": group_by, "time_column": time_column}
+    for key, name in roles.items():
+        check_columns(frame, [] if name is None else [name], f"data.{key}: {file}")
+    check_columns(frame, ignore, f"data.ignore: {file}")
+    if group_by is not None and time_column is not None:
+        reason = "can't be combined with data.group_by: expected one of the two"
+        raise UserError(f"data.time_column: {time_column}: {reason}")
+    for name in frame.columns.difference(ignore, sort=False):
+        check_plain(frame[name], f"data.file: {file}")
+    if group_by is not None:
+        check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
     has_target = frame[target].notna().to_numpy()
     skipped = tuple((f"row {row + 1}", "no target") for row in np.flatnonzero(~has_target))
     frame = frame[has_target].reset_index(drop=True)
     if frame.empty:
         raise UserError(f"data.target: {file}: column '{target}' is empty: expected values")
     targets, classes = to_targets(frame[target], task, f"data.target: {file}")
-    features = [name for name in frame.columns if name not in (*named.values(), *ignore)]
-    columns, inputs = _read_features(frame[features], ignore, f"data.file: {file}")
+    features = frame[[name for name in frame.columns if name not in (*roles.values(), *ignore)]]
+    columns, inputs = _read_features(features, ignore, f"data.file: {file}")
     return Source(
         inputs=inputs,
         targets=targets,
@@ -66,24 +81,6 @@ def table(
         times=to_times(frame[time_column]) if time_column else None,
         skipped=skipped,
     )
-
-
-def _check(
-    frame: pd.DataFrame, named: Mapping[str, str | None], ignore: Sequence[str], file: str
-) -> None:
-    """Checks that the named columns exist and that their values can be used."""
-    for key, name in named.items():
-        if name is not None:
-            check_columns(frame, [name], f"{key}: {file}")
-    check_columns(frame, ignore, f"data.ignore: {file}")
-    group_by, time_column = named["data.group_by"], named["data.time_column"]
-    if group_by is not None and time_column is not None:
-        reason = "can't be combined with data.group_by: expected one of the two"
-        raise UserError(f"data.time_column: {time_column}: {reason}")
-    for name in frame.columns.difference(ignore, sort=False):
-        check_plain(frame[name], f"data.file: {file}")
-    if group_by is not None:
-        check_complete(frame[group_by], "group", f"data.group_by: {file}: column '{group_by}'")
 
 
 def _read_features(
@@ -122,3 +119,99 @@ def _read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
     texts = [*to_texts(pd.Series(uniques)), *([""] if (places < 0).any() else [])]
     categories, codes = np.unique(np.array(texts, dtype=str), return_inverse=True)
     return Column(name, tuple(categories.tolist())), codes.astype(np.float32)[places]
+
+
+def read_table(file: str, key: str = "data.file", as_texts: bool = False) -> pd.DataFrame:
+    """Reads a CSV or Parquet file; its columns are numbers (NaN where missing) or texts.
+
+    ``as_texts`` keeps the numbers of a CSV file as they are written, so that the meaning of a value
+    doesn't depend on the other rows.
+    """
+    path, place = Path(file), f"{key}: {file}"
+    if not path.is_file():
+        raise UserError(f"{place}: there is no such file: expected a CSV or Parquet file")
+    if not path.stat().st_size:
+        raise UserError(f"{place}: the file is empty: expected a line of column names")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+            if any(name is not None for name in frame.index.names):
+                frame = frame.reset_index()
+        else:
+            _check_header(path, place)
+            frame = _drop_row_numbers(parse_csv(path, as_texts), place)
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is not UTF-8: expected the file saved as UTF-8"
+        raise UserError(f"{place}: {reason}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError) as error:
+        raise UserError(f"{place}: can't be read ({one_line(error)}): expected a table") from None
+    frame.columns = frame.columns.map(str)
+    _check_doubled(frame.columns, place)
+    if frame.empty:
+        raise UserError(f"{place}: the table has no rows: expected rows below the names")
+    return frame if as_texts else frame.apply(_to_plain_numbers)
+
+
+def parse_csv(source: Path | TextIO, as_texts: bool) -> pd.DataFrame:
+    """Parses CSV, see ``read_table``; raises ValueError if the text is not a table."""
+    frame = pd.read_csv(
+        source,
+        dtype=str if as_texts else None,
+        keep_default_na=False,  # "None" or "NULL" may be a category
+        na_values=["", "NA", "NaN", "nan"],
+        low_memory=False,
+    )
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas made an index of surplus values
+        reason = "rows have more values than there are column names"
+        raise ValueError(f"{reason}; a value with a comma in it needs quotes")
+    return frame
+
+
+def _to_plain_numbers(column: pd.Series) -> pd.Series:
+    """Turns a database's decimals, and numbers between marks of missing ones, into floats."""
+    if kinds.is_numeric_dtype(column.dtype) or kinds.is_datetime64_any_dtype(column.dtype):
+        return column
+    kind = kinds.infer_dtype(column, skipna=True)
+    if kind == "decimal":
+        return column.astype(np.float64)
+    if kind == "string":
+        numbers, is_wrong = parse_numbers(column)
+        has_marks = (np.isnan(numbers) & column.notna().to_numpy()).any()
+        if has_marks and not is_wrong.any() and not np.isnan(numbers).all():
+            return pd.Series(numbers, column.index, name=column.name)
+    return column
+
+
+def _check_header(path: Path, place: str) -> None:
+    """Rejects what pandas would repair silently: doubled or missing names, another delimiter."""
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+    names = header.iloc[0]
+    _check_doubled(names[names != ""], place)
+    unnamed = names[1:].str.strip() == ""
+    if unnamed.any():
+        raise UserError(f"{place}: column {unnamed.idxmax() + 1} has no name: expected one")
+    for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and delimiter in names[0]:
+            raise UserError(f"{place}: its columns are separated by {word}: expected commas")
+
+
+def _check_doubled(names: Collection[str], place: str) -> None:
+    series = pd.Series(names)
+    if doubled := series[series.duplicated()].tolist():
+        raise UserError(f"{place}: column '{doubled[0]}' is listed twice: expected one")
+
+
+def _drop_row_numbers(frame: pd.DataFrame, place: str) -> pd.DataFrame:
+    """Drops a first column without a name if it holds row numbers, as pandas writes them."""
+    if not len(frame) or not str(frame.columns[0]).startswith("Unnamed: 0"):
+        return frame
+    if frame.iloc[:, 0].astype(str).tolist() != list(map(str, range(len(frame)))):
+        raise UserError(f"{place}: column 1 has no name: expected one")
+    return frame.iloc[:, 1:]
+
+
+def check_columns(frame: pd.DataFrame, names: Collection[str], key: str) -> None:
+    """Checks that a table has columns of these names."""
+    for name in names:
+        if name not in frame.columns:
+            raise UserError(f"{key}: there is no column '{name}': {nearest(name, frame.columns)}")

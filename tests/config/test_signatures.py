@@ -9,9 +9,9 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 import project
+from project.config.check import KINDS, LIBRARY_FILE, arguments_of
 from project.config.compose import CONF, compose
 from project.config.library import describe_libraries
-from project.config.schema import KINDS, LIBRARY_FILE, arguments_of
 from project.config.signatures import RUN_TIME, read_signature
 
 HEAVY = ("torch", "lightning", "albumentations", "torchvision")
