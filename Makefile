@@ -12,12 +12,15 @@ text = '"$(subst ",\",$(subst ','\'',$(1)))"'
 # MODEL=cnn DATA=digits EXPERIMENT=... DEVICES=2 SEED=1 ARGS="optimizer.lr=0.01 ..."
 # Own data: ROOT=folder of images, or FILE=path.csv TARGET=column.
 # Sweeps: TRIALS=20 WORKERS=2 STUDY=name STORAGE=postgresql://...
+# Labels of a run, a sweep or a comparison: NAME="first try" NOTE="why" TAGS="owner=ann,paper=fig3".
 # JSON=1 prints the result as JSON, one object per line.
 OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DATA)) \
 	$(if $(ROOT),data.root=$(call text,$(ROOT))) $(if $(FILE),data.file=$(call text,$(FILE))) \
 	$(if $(TARGET),data.target=$(call text,$(TARGET))) $(if $(MODEL),model=$(MODEL)) \
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
+LABELS = $(if $(NAME),name=$(call quoted,$(NAME))) $(if $(NOTE),note=$(call quoted,$(NOTE))) \
+	$(if $(TAGS),tags=$(call quoted,$(TAGS)))
 PROJECT = $(RUN_PYTHON) -m project
 FLAGS = $(if $(JSON),--json)
 
@@ -25,7 +28,7 @@ FLAGS = $(if $(JSON),--json)
 .PHONY: help install data find-lr train sweep compare lessons evaluate predict serve export runs diff reproduce ui dashboard test test-all test-gpu lint format bench bench-gpu clean
 
 help:  ## list the targets
-	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= ... ARGS=\"key=value ...\"]"
+	@echo "make TARGET [MODEL= DATA= EXPERIMENT= DEVICES= SEED= NAME= NOTE= TAGS= ... ARGS=\"key=value ...\"]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
@@ -61,16 +64,16 @@ data: $(VENV)/.installed  ## inspect a data set before training: DATA=images ROO
 find-lr: $(VENV)/.installed  ## suggest a learning rate: MODEL= DATA= ... as for train
 	@$(PROJECT) find-lr $(OVERRIDES) $(FLAGS)
 
-train: $(VENV)/.installed  ## train a model; RESUME=<run id> resumes an interrupted run
-	@$(PROJECT) train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES) $(FLAGS)
+train: $(VENV)/.installed  ## train a model; RESUME=<run id> resumes one; NAME= NOTE= TAGS="a=b,c=d"
+	@$(PROJECT) train $(if $(RESUME),resume=$(RESUME)) $(OVERRIDES) $(LABELS) $(FLAGS)
 
 sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; re-run to resume
 	@$(PROJECT) sweep $(OVERRIDES) $(if $(TRIALS),sweep.trials=$(TRIALS)) \
 		$(if $(WORKERS),sweep.workers=$(WORKERS)) $(if $(STUDY),sweep.study=$(STUDY)) \
-		$(if $(STORAGE),'sweep.storage="$(STORAGE)"') $(FLAGS)
+		$(if $(STORAGE),'sweep.storage="$(STORAGE)"') $(LABELS) $(FLAGS)
 
 compare: $(VENV)/.installed-onnx  ## compare variants over seeds: LESSON=<name>|<file.yaml>; re-run to resume
-	@$(PROJECT) compare lesson=$(LESSON) $(OVERRIDES) $(FLAGS)
+	@$(PROJECT) compare lesson=$(LESSON) $(OVERRIDES) $(LABELS) $(FLAGS)
 
 lessons: $(VENV)/.installed-onnx  ## run all lessons one after another, about 5 minutes on 2 cores
 	@for file in lessons/*/lesson.yaml; do \
@@ -90,7 +93,7 @@ export: $(VENV)/.installed-onnx  ## write the model and its card: RUN=<run id>|m
 serve: $(VENV)/.installed  ## serve RUN=<run id>|models:/<name>@champion on 127.0.0.1, PORT=5001
 	@$(PROJECT) serve run=$(or $(RUN),last) port=$(if $(filter file,$(origin PORT)),5001,$(PORT))
 
-runs: $(VENV)/.installed  ## list the latest runs
+runs: $(VENV)/.installed  ## list runs: ARGS="data=digits sort=score since=7d tag.a=b"
 	@$(PROJECT) runs $(ARGS) $(FLAGS)
 
 diff: $(VENV)/.installed  ## list the differences between two runs: RUNS="<id> <id>"

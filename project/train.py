@@ -71,6 +71,7 @@ def _open_run(
         return Run.begin(config, data, {**hardware, **tags})
     run = find_run(resume, "resume")
     check_same_data(run, data)
+    run.set_tags(tags)
     return run.open()
 
 

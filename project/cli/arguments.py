@@ -5,25 +5,31 @@ from typing import Any
 
 from pydantic import create_model
 
-from project.cli.commands import Command
+from project.cli.commands import LABELS, Command
 from project.config.check import check, name_of, validate
 from project.config.compose import GROUPS, compose
-from project.config.signatures import REQUIRED, Parameter, load
+from project.config.signatures import REQUIRED, Parameter, load, signature_of
 from project.core.errors import UserError, nearest
-from project.core.types import ModelId, RunId
+from project.core.types import ModelId, RunId, Tags
 
 
 def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
     """The arguments of a command's function, from words such as ``key=value``."""
     parameters = command.parameters
     known = {*parameters, *GROUPS, "seed", "loss", "sweep", "compare"}
-    texts: dict[str, str] = {}
+    groups = {name for name, each in parameters.items() if each.annotation == Tags | None}
+    texts: dict[str, Any] = {}
     overrides = []
     for word in words:
         key, equals, value = word.partition("=")
         name = key.lstrip("-").replace("-", "_")
         top = key.lstrip("+~")  # such as the group of ``+augment=full``
-        if name in parameters and equals:
+        group, _, rest = key.partition(".")
+        if group in groups:
+            if not (rest and value):
+                raise UserError(f"{word}: expected {group}.<name>=<value>")
+            texts.setdefault(group, {})[rest] = value
+        elif name in parameters and equals:
             texts[name] = value
         elif not equals and not command.reader:
             raise UserError(f"{word}: expected key=value")
@@ -36,11 +42,13 @@ def read_arguments(command: Command, words: Sequence[str]) -> dict[str, Any]:
     arguments = _convert(parameters, texts)
     if not command.reader:
         return arguments
+    labels = signature_of(LABELS).parameters if command.is_labelled else {}
+    given = {name: arguments.pop(name) for name in labels}
     read: dict[str, Any] = load(command.reader)(overrides, **arguments)
-    return read
+    return read | ({"tags": load(LABELS)(**given)} if labels else {})
 
 
-def _convert(parameters: Mapping[str, Parameter], texts: Mapping[str, str]) -> dict[str, Any]:
+def _convert(parameters: Mapping[str, Parameter], texts: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as the types of their parameters, and runs by their full ids."""
     # Not strict, because every value of a command line is text.
     fields: Any = {name: (each.annotation, each.default) for name, each in parameters.items()}

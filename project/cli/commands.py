@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from project.config.signatures import Parameter, signature_of
 
+LABELS = "project.tracking.labels.read_labels"  # its arguments are the labels of a run
+
 
 @dataclass(frozen=True)
 class Command:
@@ -16,12 +18,14 @@ class Command:
     # anything heavy; empty if the command takes no config.
     reader: str = ""
     settings: str = ""  # class of its own config node, if it trains in worker processes
+    is_labelled: bool = False  # whether it takes LABELS, and its function the tags made of them
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """Arguments of its own, apart from config overrides."""
-        parameters = signature_of(self.reader or self.target).parameters
-        return {name: each for name, each in parameters.items() if name != "overrides"}
+        targets = [self.reader or self.target, *([LABELS] if self.is_labelled else [])]
+        parameters = [signature_of(target).parameters.items() for target in targets]
+        return {name: each for items in parameters for name, each in items if name != "overrides"}
 
 
 COMMANDS = {
@@ -37,24 +41,27 @@ COMMANDS = {
         "project.train.train",
         "model=cnn data=digits optimizer.lr=0.01 trainer.max_epochs=3 seed=1",
         "project.cli.arguments.read_training",
+        is_labelled=True,
     ),
     "sweep": Command(
         "project.sweep.command.sweep",
         "model=mlp sweep.trials=8 search.optimizer.lr.high=0.03",
         "project.sweep.plan.read_plan",
         "project.sweep.plan.SweepSettings",
+        is_labelled=True,
     ),
     "compare": Command(
         "project.compare.command.compare",
         "lesson=mlp_vs_cnn",
         "project.compare.plan.read_plan",
         "project.compare.plan.CompareSettings",
+        is_labelled=True,
     ),
     "evaluate": Command("project.evaluate.evaluate", "run=last"),
     "predict": Command("project.serving.predict.predict", "run=last input=houses.csv"),
     "export": Command("project.serving.export.export", "run=last format=onnx"),
     "serve": Command("project.serving.server.serve", "run=models:/digits-cnn@champion"),
-    "runs": Command("project.runs.list.list_runs", "limit=50"),
+    "runs": Command("project.runs.list.list_runs", "data=digits sort=score since=7d tag.owner=ann"),
     "diff": Command("project.runs.diff.diff", "first=0123456789 second=last"),
     "reproduce": Command("project.runs.reproduce.reproduce", "run=last"),
     "ui": Command("project.tracking.ui.ui", "port=5000"),

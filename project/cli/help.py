@@ -12,7 +12,7 @@ from project import ROOT
 from project.cli.commands import COMMANDS
 from project.config.signatures import REQUIRED, RUN_TIME, read_signature, signature_of
 from project.core.errors import UserError, nearest
-from project.core.types import BY_NAME, ModelId, RunId
+from project.core.types import BY_NAME, ModelId, RunId, Tags
 
 CONF = ROOT / "conf"
 OPTIONS = {  # by group
@@ -21,6 +21,7 @@ OPTIONS = {  # by group
     if folder.is_dir()
 }
 NAMES = {RunId: "run", ModelId: "run or model", str: "text", bool: "true | false", Any: ""}
+NAMES[Tags] = "tag.<name>=<value>"
 LIBRARY = {"lr": "Learning rate", "weight_decay": "Weight decay", "momentum": "Momentum"}
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 WIDTH = min(100, shutil.get_terminal_size().columns)

@@ -30,13 +30,14 @@ from project.workers.pool import Pool, choose_workers
 from project.workers.worker import Job
 
 
-def compare(plan: Plan) -> Comparison:
+def compare(plan: Plan, tags: Mapping[str, str] | None = None) -> Comparison:
     """Trains variants over several seeds and judges claims about them; re-run to resume.
 
     Runs that are finished and unchanged are not trained again.
 
     Args:
         plan: The variants, seeds, measurements and claims.
+        tags: Additional tags of the parent run.
 
     Raises:
         UserError: The data, a model or a metric doesn't suit the comparison; nothing was written.
@@ -46,7 +47,7 @@ def compare(plan: Plan) -> Comparison:
     keys = make_keys(plan, analysis)
     settings = next(iter(plan.configs.values())).trainer
     num_workers, devices = choose_workers(plan.settings.workers, settings, 1, "compare")
-    with _open_parent(plan.name) as parent:
+    with _open_parent(plan, tags or {}) as parent:
         with Pool(min(num_workers, len(keys)), devices) as pool:
             runs, failures = _train(plan, keys, parent, pool, devices)
         for variant, of_variant in runs.items():
@@ -99,9 +100,10 @@ def _metrics(task: Task, is_tested: bool) -> set[str]:
 
 
 @contextmanager
-def _open_parent(name: str) -> Iterator[Run]:
+def _open_parent(plan: Plan, tags: Mapping[str, str]) -> Iterator[Run]:
     """The MLflow run of a comparison, created on first use; it is RUNNING in the context."""
-    tags = {"compare.name": name}
+    name = plan.name
+    key = {"compare.name": name}
     lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0)
     try:
         lock.acquire()
@@ -109,7 +111,8 @@ def _open_parent(name: str) -> Iterator[Run]:
         reason = "another process is running it: wait until it has finished"
         raise UserError(f"lesson: {name}: {reason}") from None
     with lock:
-        parent = find_by_tags(tags) or Run.create({"mlflow.runName": name, **tags})
+        parent = find_by_tags(key) or Run.create({"mlflow.runName": name, **key}, plan.kind)
+        parent.set_tags(tags)
         with parent.running():
             yield parent
 

@@ -69,6 +69,7 @@ class Plan:
     """A comparison with the checked config of every run."""
 
     name: str  # of the parent run and of the report
+    kind: Literal["lessons", "comparisons"]  # of the MLflow experiment
     file: ComparisonFile
     analysis: Path | None
     settings: CompareSettings
@@ -105,6 +106,7 @@ def read_plan(overrides: Sequence[str], lesson: str) -> dict[str, Plan]:
     variants = _read_variants(file, name_of(node["data"]))
     plan = Plan(
         name=_name(path, [line for line in overrides if not line.startswith("compare.")]),
+        kind="lessons" if path.resolve().parent.parent == LESSONS else "comparisons",
         file=file,
         analysis=None if file.analysis is None else _find_analysis(path, file.analysis),
         settings=settings,

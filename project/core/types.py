@@ -4,6 +4,7 @@ Imported by the command line before anything else, so nothing heavy is imported 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ Port = Annotated[int, Ge(1), Le(65535)]
 RunId = Annotated[str, MinLen(1)]
 # A saved model: a run as above, ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
 ModelId = Annotated[str, MinLen(4)]
+Tags = Mapping[str, str]  # on a command line one word per entry: tag.<name>=<value>
 
 # Ranges for arguments that third-party constructors leave untyped, by argument name.
 BY_NAME: dict[str, Any] = {

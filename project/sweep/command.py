@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,7 +27,7 @@ PAIR = ["optimizer.lr", "optimizer.weight_decay"]  # keys of the contour, where 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-def sweep(plan: SweepPlan) -> Winner:
+def sweep(plan: SweepPlan, tags: Mapping[str, str] | None = None) -> Winner:
     """Searches for the best settings with Optuna and tracks every trial in MLflow.
 
     The same command resumes an interrupted study; on another machine it joins the study, if both
@@ -35,6 +35,7 @@ def sweep(plan: SweepPlan) -> Winner:
 
     Args:
         plan: Sweep to run.
+        tags: Additional tags of the parent run.
 
     Raises:
         UserError: Plan, data and machine don't fit together; nothing was written.
@@ -45,6 +46,7 @@ def sweep(plan: SweepPlan) -> Winner:
         most, devices = choose_workers(settings.workers, trainer, settings.devices_per_trial)
         search = open_search(plan, devices)
         study = search.study
+        search.parent.set_tags(tags or {})
         with search.parent.running(), reachable():
             search.release_orphans()
             close_abandoned_runs(search)

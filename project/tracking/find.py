@@ -15,7 +15,9 @@ from mlflow.utils import get_results_from_paginated_fn
 from project.core.errors import UserError
 from project.tracking.lineage import Data
 from project.tracking.run import PARENT, Run
-from project.tracking.store import open_store, tracking_uri, use_tracking_uri
+from project.tracking.store import experiment_ids, open_store, tracking_uri, use_tracking_uri
+
+MINIMISED = ("loss", "rmse", "mae", "mape")  # scores of which a lower one is better
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,17 @@ class RunInfo:
     metrics: Mapping[str, float]
     params: Mapping[str, str]
 
+    @property
+    def is_minimised(self) -> bool:
+        """Whether a lower score is better."""
+        return self.score_name in MINIMISED
+
 
 def _read_info(run: MlflowRun, parent_name: str) -> RunInfo:
     info, tags, metrics = run.info, run.data.tags, run.data.metrics
     score_name = tags.get("score", "").removeprefix("val/")
+    if "sweep.study" in tags and PARENT not in tags:  # its only such metric is that of its trials
+        score_name = next((k.removeprefix("best/") for k in metrics if k.startswith("best/")), "")
     now = datetime.now(UTC).timestamp() * 1000
     return RunInfo(
         id=info.run_id,
@@ -60,11 +69,16 @@ def _read_info(run: MlflowRun, parent_name: str) -> RunInfo:
     )
 
 
-def latest_runs(limit: int) -> list[RunInfo]:
-    """The latest runs, newest first."""
-    runs = _find_latest("", limit)
-    names = {"": ""}
-    for parent in {run.data.tags.get(PARENT, "") for run in runs} - {""}:
+def find_runs(
+    tags: Mapping[str, str], since: datetime | None = None, limit: int | None = None
+) -> list[RunInfo]:
+    """The runs that have all of these tags and started after a time, newest first."""
+    parts = [_query(tags)] if tags else []
+    if since is not None:
+        parts.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+    runs = _find_all(" and ".join(parts), limit=limit)
+    names = {"": "", **{run.info.run_id: run.info.run_name for run in runs}}
+    for parent in {run.data.tags.get(PARENT, "") for run in runs} - names.keys():
         try:
             names[parent] = Run(parent).mlflow_run.info.run_name
         except MlflowException:  # It was deleted for good.
@@ -75,34 +89,38 @@ def latest_runs(limit: int) -> list[RunInfo]:
 def children(parent: Run, tags: Mapping[str, str] | None = None) -> list[RunInfo]:
     """The runs nested under a parent that have these tags, oldest first."""
     info = parent.mlflow_run.info
-    wanted = {PARENT: parent.id, **(tags or {})}
-    runs = _find_all([info.experiment_id], wanted, order_by=["start_time ASC"])
+    query = _query({PARENT: parent.id, **(tags or {})})
+    runs = _find_all(query, experiments=[info.experiment_id], order_by=["start_time ASC"])
     return [_read_info(run, info.run_name) for run in runs]
 
 
 def find_by_tags(tags: Mapping[str, str]) -> Run | None:
     """The latest run that has all of these tags and was not deleted."""
-    latest = _find_latest(_query(tags), limit=1)
+    latest = _find_all(_query(tags), limit=1)
     return Run(latest[0].info.run_id) if latest else None
 
 
 def _query(tags: Mapping[str, str]) -> str:
-    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    for name, value in tags.items():
+        if "`" in name:
+            raise UserError(f"tag.{name}: expected a name without '`'")
+        if "'" in value and '"' in value:
+            raise UserError(f"tag.{name}: {value}: expected a value with one kind of quotes")
+    quoted = {k: f'"{value}"' if "'" in value else f"'{value}'" for k, value in tags.items()}
+    return " and ".join(f"tags.`{name}` = {value}" for name, value in quoted.items())
 
 
-def _find_latest(query: str, limit: int) -> list[MlflowRun]:
-    client, experiment_id = open_store()
-    order = ["start_time DESC"]
-    return list(client.search_runs([experiment_id], query, order_by=order, max_results=limit))
-
-
-def _find_all(experiments: list[str], tags: Mapping[str, str], **options: Any) -> list[MlflowRun]:
-    search = open_store()[0].search_runs
+def _find_all(
+    query: str, experiments: list[str] | None = None, limit: int | None = None, **options: Any
+) -> list[MlflowRun]:
+    """The runs that match a query, newest first, in these experiments or in all of the project."""
+    search, ids = open_store()[0].search_runs, experiments or experiment_ids()
+    options = {"order_by": ["start_time DESC"], **options}
 
     def read_page(size: int, token: str | None) -> Any:
-        return search(experiments, _query(tags), max_results=size, page_token=token, **options)
+        return search(ids, query, max_results=size, page_token=token, **options)
 
-    return list(get_results_from_paginated_fn(read_page, max_results_per_page=1000))
+    return list(get_results_from_paginated_fn(read_page, 1000, limit))
 
 
 def record_opening(run: Run) -> int:
@@ -116,11 +134,12 @@ def record_opening(run: Run) -> int:
 
 def count_openings(run: Run) -> int:
     """Counts how often any run has opened the test split of this run."""
-    split = {"split.test_fingerprint": run.mlflow_run.data.tags["split.test_fingerprint"]}
+    name = "split.test_fingerprint"
+    split = _query({name: run.mlflow_run.data.tags[name]})
     # Count deleted runs and experiments as well: they opened the test set too.
     experiments = run.client.search_experiments(view_type=ViewType.ALL)
     ids = [each.experiment_id for each in experiments]
-    runs = _find_all(ids, split, run_view_type=ViewType.ALL)
+    runs = _find_all(split, ids, run_view_type=ViewType.ALL)
     return sum(int(each.data.tags.get("test.openings", 0)) for each in runs)
 
 
@@ -128,13 +147,13 @@ def find_run(run: str, key: str = "run") -> Run:
     """The trained run of an id, its first letters, or ``last``; a ``UserError`` names the key."""
     if run == "last":
         # A sweep's parent run has no data, so it can't be meant.
-        latest = _find_latest("tags.`split.fingerprint` != ''", limit=1)
+        latest = _find_all("tags.`split.fingerprint` != ''", limit=1)
         if not latest:
             raise UserError(f"{key}: last: no runs yet: run `make train` first")
         return Run(latest[0].info.run_id)
     run_id = run
     if re.fullmatch("[0-9a-f]{6,31}", run):
-        matches = _find_latest(f"attributes.run_id LIKE '{run}%'", limit=2)
+        matches = _find_all(f"attributes.run_id LIKE '{run}%'", limit=2)
         if len(matches) > 1:
             raise UserError(f"{key}: {run}: several runs begin with it: expected more of the id")
         run_id = matches[0].info.run_id if matches else run

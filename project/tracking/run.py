@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from project.core.errors import Pruned, TrainingError, UserError, one_line
 from project.core.signals import Stopped, defer_stop_signals
 from project.tracking import lineage
 from project.tracking.lineage import Data
-from project.tracking.store import checkpoint_folder, open_store, use_tracking_uri
+from project.tracking.store import Kind, checkpoint_folder, open_store, use_tracking_uri
 
 PARENT = "mlflow.parentRunId"  # tag of a nested run
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970 and step of a metric
@@ -41,12 +42,17 @@ class Run:
         self.folder = checkpoint_folder(run_id)
         self.best_checkpoint = self.folder / "best.ckpt"  # weights with the best score on val
         self.last_checkpoint = self.folder / "last.ckpt"  # training state after the last epoch
-        self.client, self.experiment_id = open_store()
+        self.client = open_store()[0]
 
     @classmethod
-    def create(cls, tags: Mapping[str, str]) -> "Run":
-        """Creates a run with these tags, such as ``mlflow.runName``, and those of its source."""
-        client, experiment_id = open_store()
+    def create(cls, tags: Mapping[str, str], kind: Kind = "") -> "Run":
+        """Creates a run with these tags, such as ``mlflow.runName``, and those of its source.
+
+        A nested run goes to the experiment of its parent, any other to that of its kind.
+        """
+        client, experiment_id = open_store(kind)
+        if PARENT in tags:
+            experiment_id = cls(tags[PARENT]).experiment_id
         all_tags = {**lineage.source_tags(), **tags}
         run = cls(client.create_run(experiment_id, tags=all_tags).info.run_id)
         run.log_text(lineage.command_line() + "\n", "command.txt")
@@ -123,6 +129,11 @@ class Run:
             if error is None:
                 raise TrainingError(message) from None
             log.error(message)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment that the run is in."""
+        return str(self.mlflow_run.info.experiment_id)
 
     @property
     def mlflow_run(self) -> MlflowRun:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import mlflow
 from filelock import FileLock
@@ -21,6 +22,8 @@ from project import ROOT
 from project.core.errors import UserError, first_line
 
 SQLITE = "sqlite:///"
+Kind = Literal["", "lessons", "comparisons"]
+KINDS: tuple[Kind, ...] = ("", "lessons", "comparisons")
 
 
 def tracking_uri() -> str:
@@ -28,9 +31,13 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{ROOT / 'mlruns' / 'mlflow.db'}"
 
 
-def experiment_name() -> str:
-    """Value of MLflow's variable MLFLOW_EXPERIMENT_NAME, or ``training``."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "training"
+def experiment_name(kind: Kind = "") -> str:
+    """Value of MLflow's variable MLFLOW_EXPERIMENT_NAME, or ``training``.
+
+    Lessons and comparisons have experiments of their own: ``lessons``, or ``<value>-lessons``.
+    """
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    return f"{name}-{kind}" if name and kind else name or kind or "training"
 
 
 def store_folder() -> Path:
@@ -63,9 +70,16 @@ def use_tracking_uri(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def open_store() -> tuple[MlflowClient, str]:
+def open_store(kind: Kind = "") -> tuple[MlflowClient, str]:
     """MLflow client and id of the experiment; ``UserError`` if they can't be read and written."""
-    return _open(tracking_uri(), experiment_name())
+    return _open(tracking_uri(), experiment_name(kind))
+
+
+def experiment_ids() -> list[str]:
+    """Ids of the project's experiments: that of training, then those of lessons and comparisons."""
+    client, first = open_store()
+    others = [client.get_experiment_by_name(experiment_name(kind)) for kind in KINDS[1:]]
+    return [first, *(e.experiment_id for e in others if e and e.lifecycle_stage == "active")]
 
 
 @cache

@@ -15,7 +15,7 @@ from conftest import command
 import project
 from project.cli.commands import COMMANDS
 from project.cli.main import main, to_json
-from project.config.signatures import load
+from project.config.signatures import load, signature_of
 
 HEAVY = ("torch", "lightning", "albumentations", "torchvision", "mlflow")
 
@@ -28,7 +28,7 @@ def test_every_command_has_the_same_kind_of_help(
     text = capsys.readouterr().out
     described = COMMANDS[name]
     assert text.startswith(f"python -m project {name} [key=value ...] [--json]\n\n")
-    assert described.signature.summary in text
+    assert signature_of(described.target).summary in text
     assert f"Example:\n  python -m project {name} {described.example}" in text
     for key, parameter in described.parameters.items():
         assert f"\n  {key} " in text
@@ -40,7 +40,9 @@ def test_every_command_has_the_same_kind_of_help(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_signature_that_is_read_is_that_of_the_function(name: str) -> None:
     function = load(COMMANDS[name].target)
-    assert list(inspect.signature(function).parameters) == list(COMMANDS[name].signature.parameters)
+    assert list(inspect.signature(function).parameters) == list(
+        signature_of(COMMANDS[name].target).parameters
+    )
     if inspect.signature(function).return_annotation not in (None, "None"):
         assert callable(load(f"{function.__module__}.show"))
 
@@ -50,7 +52,7 @@ def test_alone_it_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None
     text = capsys.readouterr().out
     for name, each in COMMANDS.items():
         assert f"\n  {name} " in text
-        assert each.signature.summary.split()[0] in text
+        assert signature_of(each.target).summary.split()[0] in text
 
 
 def test_config_keys_are_those_of_the_chosen_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,7 +199,7 @@ def start(folder: Path, path: str) -> "subprocess.Popen[str]":
 
 def find_parent() -> Run | None:
     """The parent of ``mine.yaml``; the hash of its path is in the name."""
-    client, experiment_id = open_store()
+    client, experiment_id = open_store("comparisons")
     matches = client.search_runs([experiment_id], "tags.`compare.name` LIKE 'mine-%'")
     return Run(matches[0].info.run_id) if matches else None
 

@@ -25,7 +25,10 @@ def test_an_empty_store_names_the_command_to_run(
     own_store: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show(list_runs())
-    assert capsys.readouterr().out == "no runs yet: run `make train` first\n"
+    assert (
+        capsys.readouterr().out
+        == "no such runs yet: run `make train` first, or choose other filters\n"
+    )
 
 
 def test_the_latest_runs_come_first_with_their_outcome(
