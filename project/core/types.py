@@ -19,10 +19,19 @@ NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 Port = Annotated[int, Ge(1), Le(65535)]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Marks text that names a stored object; any other text has a type that is not equal."""
+
+    kind: str
+
+
 # A stored run: its id, the first letters of its id, or ``last``.
-RunId = Annotated[str, MinLen(1)]
+RunId = Annotated[str, MinLen(1), Stored("run")]
 # A saved model: a run as above, ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
-ModelId = Annotated[str, MinLen(4)]
+ModelId = Annotated[str, MinLen(4), Stored("model")]
 Tags = Mapping[str, str]  # on a command line one word per entry: tag.<name>=<value>
 
 # Ranges for arguments that third-party constructors leave untyped, by argument name.

@@ -6,16 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
+from annotated_types import MinLen
 from conftest import command
 
 import project
-from project.cli.commands import COMMANDS
+from project.cli.arguments import read_arguments
+from project.cli.commands import COMMANDS, Command
 from project.cli.main import main, to_json
-from project.config.signatures import load, signature_of
+from project.config.signatures import REQUIRED, load, signature_of
 
 HEAVY = ("torch", "lightning", "albumentations", "torchvision", "mlflow")
 
@@ -106,6 +109,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert printed.err.startswith(f"error: {MISTAKES[words]}")
     assert printed.err.count("\n") == 1
     assert list(own_store.iterdir()) == []
+
+
+def test_text_of_a_least_length_is_not_taken_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameter = SimpleNamespace(annotation=Annotated[str, MinLen(1)], default=REQUIRED)
+    monkeypatch.setattr(Command, "parameters", {"name": parameter})
+    assert read_arguments(Command("", ""), ["name=digits"]) == {"name": "digits"}
 
 
 def run_fresh(words: tuple[str, ...], modules: tuple[str, ...]) -> list[Any]:

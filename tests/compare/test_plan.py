@@ -1,5 +1,6 @@
 """Comparison files: every lesson is consistent, and a mistake is reported in one line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,9 @@ def check_all(lesson: str, *overrides: str) -> dict[tuple[str, int], str]:
     return make_keys(plan, load_analysis(plan.analysis))
 
 
-def test_there_are_the_nine_lessons() -> None:
-    assert len(NAMES) == 9
+def test_the_documents_list_every_lesson() -> None:
+    page = (project.ROOT / "docs" / "compare.md").read_text()
+    assert sorted(re.findall(r"^\| `(\w+)` \| [^|]+\? \|$", page, re.M)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from data.own_data import write_classes
@@ -14,7 +15,7 @@ from data.own_data import write_classes
 import project
 from project.cli.commands import COMMANDS
 from project.cli.main import main
-from project.runs.reproduce import Reproduction
+from project.config.signatures import load
 
 PAGE = (project.ROOT / "docs" / "commands.md").read_text()
 SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S))
@@ -85,5 +86,16 @@ def test_fields_of_the_slow_commands_are_documented(words: tuple[str, ...]) -> N
     assert set(json.loads(line)) == documented(words[0])
 
 
-def test_fields_of_reproduce_are_documented() -> None:  # running it is tested in tests/runs
-    assert {field.name for field in dataclasses.fields(Reproduction)} == documented("reproduce")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_fields_of_a_record_are_documented(name: str) -> None:
+    record = get_type_hints(load(COMMANDS[name].target))["return"]
+    for each in get_args(record) or [record]:  # a list's elements
+        if isinstance(record, UnionType) or each is NoneType or hasattr(each, "to_dict"):
+            continue  # printed by the tests above, or without a result
+        assert {field.name for field in dataclasses.fields(each)} == documented(name)
+
+
+def test_the_first_page_lists_every_command() -> None:
+    text = (project.ROOT / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"\n| `make {name}` | " in text

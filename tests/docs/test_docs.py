@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import project
 from project.config.compose import CONF
 
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
+DATA = project.ROOT / "docs" / "data.md"
 COMPARE = project.ROOT / "docs" / "compare.md"
 TESTED_ELSEWHERE = ("make ui", "make test", "make serve RUN=last")
 QUICK = ("make train", "python -m project train --help")
@@ -82,18 +84,36 @@ def test_the_example_model_trains_with_the_example_augmentation(clone: Path, run
 
 
 @pytest.mark.slow
+def test_the_example_model_keeps_the_contract_of_all_models(clone: Path, run: Run) -> None:
+    _write_example_model(clone)
+    shutil.copytree(project.ROOT / "tests", clone / "tests", dirs_exist_ok=True)
+    files = "tests/models/test_models.py tests/sweep/test_space.py"
+    done = run(f".venv/bin/python -m pytest -q -p no:cacheprovider {files} -k tiny")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_example_data_set_trains_without_further_options(clone: Path, run: Run) -> None:
+    _write_example_data(clone)
+    done = run('make train DATA=mine ARGS="trainer.max_epochs=1"')
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_the_examples_pass_the_checks_of_lint(clone: Path, run: Run) -> None:
     model = _write_example_model(clone).relative_to(clone)
+    data = _write_example_data(clone).relative_to(clone)
     analysis = _write_example_comparison(clone).relative_to(clone)
     cache = project.ROOT / ".mypy_cache"  # a cold start takes minutes
     for line in (
-        f"ruff check {model} {analysis}",
-        f"ruff format --check {model} {analysis}",
-        f"mypy --cache-dir '{cache}' {model} {analysis}",
+        f"ruff check {model} {data} {analysis}",
+        f"ruff format --check {model} {data} {analysis}",
+        f"mypy --cache-dir '{cache}' {model} {data} {analysis}",
     ):
         done = run(line)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert str(model) not in run(".venv/bin/python tools/check_source.py").stdout
+    problems = run(".venv/bin/python tools/check_source.py").stdout
+    assert str(model) not in problems
+    assert str(data) not in problems
 
 
 def _write_example_model(clone: Path) -> Path:
@@ -101,6 +121,15 @@ def _write_example_model(clone: Path) -> Path:
     text = next(block for block in blocks(README, "yaml") if "tiny" in block)
     (clone / "conf" / "model" / "tiny.yaml").write_text(text)
     file = clone / "project" / "models" / "tiny.py"
+    file.write_text(code)
+    return file
+
+
+def _write_example_data(clone: Path) -> Path:
+    (code,) = blocks(DATA, "python")
+    text = next(block for block in blocks(DATA, "yaml") if "mine" in block)
+    (clone / "conf" / "data" / "mine.yaml").write_text(text)
+    file = clone / "project" / "data" / "mine.py"
     file.write_text(code)
     return file
 
@@ -148,6 +177,16 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
             if not link.startswith("http"):
                 assert (page.parent / link.partition("#")[0]).exists(), (page.name, link)
+
+
+def test_files_that_contributors_are_sent_to_exist() -> None:
+    text = (project.ROOT / "CONTRIBUTING.md").read_text()
+    folders = "project|conf|lessons|tests|docs|tools"
+    names = re.findall(rf"`((?:{folders})/[\w./]*)`", text)
+    assert len(names) > 15
+    for name in names:
+        new = re.search(r"/x\b", name)  # stands for a file that is to be written
+        assert new or (project.ROOT / name).exists(), name
 
 
 def test_readme_is_a_first_page() -> None:

@@ -80,7 +80,7 @@ def test_overfits_one_batch(name: str) -> None:
     spec = (
         SPECS["8x8x1"] if make(name, SPECS["8x8x1"]).needs == "image" else SPECS["table of classes"]
     )
-    overrides = [] if name == "linear" else ["model.dropout=0"]
+    overrides = ["model.dropout=0"] if "dropout" in configure(f"model={name}").model else []
     model = make(name, spec, *overrides)
     inputs, targets = batch_of(spec, 4)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
