@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from project.config.signatures import Parameter, signature_of
+from project.config.signatures import Parameter, Signature, signature_of
 
 LABELS = "project.tracking.labels.read_labels"  # its arguments are the labels of a run
 
@@ -19,6 +19,11 @@ class Command:
     reader: str = ""
     settings: str = ""  # class of its own config node, if it trains in worker processes
     is_labelled: bool = False  # whether it takes LABELS, and its function the tags made of them
+
+    @property
+    def signature(self) -> Signature:
+        """Signature of the command's function."""
+        return signature_of(self.target)
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

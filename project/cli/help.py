@@ -30,15 +30,14 @@ Row = tuple[str, Any, Any, str]  # key, annotation, default, description
 
 def list_commands() -> str:
     """All commands with their purposes."""
-    rows = [(name, signature_of(each.target).summary) for name, each in COMMANDS.items()]
+    rows = [(name, each.signature.summary) for name, each in COMMANDS.items()]
     return f"python -m project <command> [key=value ...] [--json] [--help]\n\n{_list(rows)}"
 
 
 def describe(name: str, words: Sequence[str]) -> str:
     """Help of one command; its config keys are those of the options that the words choose."""
     command = COMMANDS[name]
-    usage = f"python -m project {name} [key=value ...] [--json]"
-    parts = [usage, signature_of(command.target).summary]
+    parts = [f"python -m project {name} [key=value ...] [--json]", command.signature.summary]
     if command.parameters:
         fields = command.parameters.items()
         rows = [(key, each.annotation, each.default, each.description) for key, each in fields]
