@@ -4,6 +4,7 @@ import shutil
 import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -126,13 +127,9 @@ def _type_name(annotation: Any) -> str:
     if annotation in NAMES:
         return NAMES[annotation]
     if origin is Annotated:
-        bounds = [
-            f"{sign} {getattr(each, name)}"
-            for each in arguments[1:]
-            for name, sign in BOUNDS.items()
-            if hasattr(each, name)
-        ]
-        return f"{_type_name(arguments[0])} {', '.join(bounds)}".strip()
+        limits = [limit for each in arguments[1:] for limit in asdict(each).items()]
+        bounds = ", ".join(f"{BOUNDS[name]} {value}" for name, value in limits if name in BOUNDS)
+        return f"{_type_name(arguments[0])} {bounds}".strip()
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):

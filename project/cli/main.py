@@ -14,11 +14,9 @@ from project.core.signals import Stopped, stoppable
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs the words of a command line, such as ``train model=cnn --json``.
+    """Runs the words of a command line, such as ``train model=cnn --json``; returns the exit code.
 
-    Returns:
-        Exit code: 0 success, 1 failure of the run, 2 a user's mistake (nothing was written),
-        128 + n stopped by signal n.
+    0 success, 1 failed run, 2 a user's mistake (nothing written), 128 + n stopped by signal n.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:

@@ -153,10 +153,7 @@ def check(node: Node) -> Config:
 
 
 def check_arguments(path: str, node: Node) -> Node:
-    """Checks a node's target and arguments; fills in the defaults of the project's own targets.
-
-    ``path`` is the key of the node, such as ``optimizer`` or ``augment.flip``.
-    """
+    """Checks the node at a key such as ``augment.flip``; fills in the project's own defaults."""
     target = node.get("_target_")
     if reason := _reject_target(path, target):
         raise UserError(f"{path}._target_: {target}: {reason}")
@@ -201,10 +198,7 @@ def arguments_of(target: str, also: str = "") -> type[BaseModel]:
 
 
 def validate(path: str, schema: type[Checked], values: Node) -> Checked:
-    """Checks values against a pydantic model; ``path`` is their key, empty at the top.
-
-    A UserError names the first wrong key, its value and what was expected.
-    """
+    """Checks values against a pydantic model; ``path`` is their key, empty at the top."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:

@@ -92,9 +92,8 @@ def _write_groups(file: Path, folder: Path) -> None:
         text = file.read_text()
         node = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        message = f"experiment: {file}: can't be read ({reason}): expected YAML"
-        raise UserError(message) from None
+        reason = f"can't be read ({getattr(error, 'strerror', None) or one_line(error)})"
+        raise UserError(f"experiment: {file}: {reason}: expected YAML") from None
     if not isinstance(node, dict):
         raise UserError(f"experiment: {file}: expected keys and values, as in conf/experiment/")
     files = {"experiment": text}

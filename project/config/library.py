@@ -19,10 +19,9 @@ def describe_libraries() -> dict[str, dict[str, bool]]:
     for module, kind in ((optim, optim.Optimizer), (albumentations, albumentations.BasicTransform)):
         for name, each in sorted(vars(module).items()):
             if inspect.isclass(each) and issubclass(each, kind):
-                parameters = inspect.signature(each).parameters.items()
                 described[f"{module.__name__}.{name}"] = {
                     key: parameter.default is parameter.empty
-                    for key, parameter in parameters
+                    for key, parameter in inspect.signature(each).parameters.items()
                     if key not in ("params", "kwargs", "args")
                 }
     return described

@@ -183,8 +183,6 @@ def _arguments(node: ast.FunctionDef) -> Parts:
 
 def _descriptions(doc: str) -> dict[str, str]:
     """Descriptions by name of a Google docstring's ``Args`` or ``Attributes`` section."""
-    described: dict[str, str] = {}
-    for section in re.findall(r"^(?:Args|Attributes):\n((?:[ ]{4}.*\n?|\n)+)", doc, re.M):
-        for name, text in re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", section, re.M):
-            described.setdefault(name, " ".join(text.split()))
-    return described
+    sections = re.findall(r"^(?:Args|Attributes):\n((?:[ ]{4}.*\n?|\n)+)", doc, re.M)
+    entries = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", "\n".join(sections), re.M)
+    return {name: " ".join(text.split()) for name, text in entries}

@@ -47,16 +47,12 @@ class Augment:
                 reason = f"can't transform these images: {one_line(error)}"
                 raise UserError(f"augment: {name} {reason}") from None
             if changed.shape != image.shape or changed.dtype != image.dtype:
-                raise UserError(
-                    f"augment: {name} turns an image into {changed.dtype} of shape {changed.shape}:"
-                    f" expected {image.dtype} of shape {image.shape}"
-                )
+                reason = f"turns an image into {changed.dtype} of shape {changed.shape}"
+                expected = f"expected {image.dtype} of shape {image.shape}"
+                raise UserError(f"augment: {name} {reason}: {expected}")
 
     def __call__(self, images: Array, epoch: int, indices: Indices) -> Array:
-        """Augments a copy of a batch (B, H, W, C) uint8; ``indices`` (B,) are those in the source.
-
-        A sample is augmented differently in each epoch.
-        """
+        """Augments a copy of (B, H, W, C) uint8 images with ``indices`` (B,) in the source."""
         augmented = np.empty_like(images)
         for position, index in enumerate(indices.tolist()):
             generator = np.random.default_rng((self.seed, epoch, index))
@@ -131,10 +127,7 @@ class Batches(Sampler[Key]):
 
 
 def take(source: Source, columns: tuple[Column, ...], name: str, indices: Indices) -> Samples:
-    """Copies the samples of a split, so that no other sample of the source is kept alive.
-
-    Inputs that are too large for memory stay in their file. ``columns`` are the fitted ones.
-    """
+    """Copies a split, so that no other sample is kept alive; large inputs stay in their file."""
     inputs, targets = source.inputs, source.targets[indices]
     inputs = inputs.select(indices) if isinstance(inputs, Rows) else inputs[indices]
     if isinstance(inputs, Rows) and inputs.nbytes <= IN_MEMORY:

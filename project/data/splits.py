@@ -37,10 +37,9 @@ def cut(source: Source, splits: Splits, limit_train: int | None = None) -> Split
     if source.classes and source.times is None and not (source.num_val or source.num_test):
         counts = np.bincount(source.targets, minlength=len(source.classes))
         if (smallest := counts.min()) < len(SPLITS):
-            samples = f"{smallest} sample{'' if smallest == 1 else 's'}"
-            reason = f"class '{source.classes[counts.argmin()]}' has {samples}"
-            expected = f"expected at least {len(SPLITS)}, one per split"
-            raise UserError(f"data.splits.test: {reason}: {expected}")
+            samples = f"{smallest} sample{'' if smallest == 1 else 's'}: expected at least 3"
+            reason = f"class '{source.classes[counts.argmin()]}' has {samples}, one per split"
+            raise UserError(f"data.splits.test: {reason}")
     if not source.num_test:
         share = splits.test / (splits.train + splits.test) if source.num_val else splits.test
         train, test = _divide(source, train, share, splits.seed, "data.splits.test")
@@ -97,12 +96,11 @@ def _divide(source: Source, indices: Indices, share: float, seed: int, key: str)
 def _divide_groups(groups: Array, classes: Array | None, share: float, seed: int) -> Pair:
     """Divides whole groups; of 200 draws, the one whose class counts are nearest to the share."""
     labels = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
-    totals = np.bincount(labels)
-    present = totals > 0
+    _, labels, totals = np.unique(labels, return_inverse=True, return_counts=True)
 
     def imbalance(draw: Pair) -> float:
         counts = np.bincount(labels[draw[1]], minlength=len(totals))
-        return float(np.abs(counts[present] / totals[present] - share).max())
+        return float(np.abs(counts / totals - share).max())
 
     draws = GroupShuffleSplit(n_splits=200, test_size=share, random_state=seed)
     best: Pair = min(draws.split(labels, groups=groups), key=imbalance)

@@ -105,12 +105,10 @@ def _read_idx(folder: Path, classes: tuple[str, ...]) -> Source:
 
 def _read_part(folder: Path, name: str, num_dimensions: int) -> Array:
     """Reads an IDX file of unsigned bytes, plain or gzipped (https://yann.lecun.org/exdb/mnist)."""
-    path = folder / name
-    if not path.is_file():
-        path = folder / f"{name}.gz"
-    key = f"data.root: {path}"
-    if not path.is_file():
+    path = next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None)
+    if path is None:
         raise UserError(f"data.root: {folder}: expected a file {name} or {name}.gz in it")
+    key = f"data.root: {path}"
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

@@ -1,6 +1,5 @@
 """Exports a trained model as one file that takes raw inputs, with a model card beside it."""
 
-import json
 import logging
 import tempfile
 import warnings
@@ -71,9 +70,8 @@ def export(
             torch.export.save(program, path)
             call = partial(_call, torch.export.load(path).module())
         difference = _check(model, call, samples)
-        contract = Contract.of(model).model_dump(mode="json")
-        text = json.dumps(contract, indent=2, ensure_ascii=False)
-        path.with_name("contract.json").write_text(text, encoding="utf-8")
+        contract = Contract.of(model).model_dump_json(indent=2)
+        path.with_name("contract.json").write_text(contract, encoding="utf-8")
         write_card(path.with_name("card.md"), trained, data, model, path.name, difference)
         try:
             copytree(temporary, folder, dirs_exist_ok=True)

@@ -42,11 +42,7 @@ class SavedModel:
 
     @torch.inference_mode()
     def predict(self, inputs: Iterable[Array]) -> Array:
-        """Predicts in batches for raw inputs, (H, W, C) uint8 or (F,) float32 each.
-
-        Returns:
-            (N, classes) probabilities, (N,) values, or (N,) mean squared reconstruction errors.
-        """
+        """Probabilities (N, classes), values (N,) or squared reconstruction errors (N,)."""
         shape = (0, len(self.contract.classes)) if self.contract.classes else (0,)
         parts = [np.empty(shape, dtype=np.float32)]
         remaining = iter(inputs)
@@ -69,10 +65,9 @@ class SavedModel:
         table = {"prediction": classes[order[:, 0]], "probability": ranked[:, 0]}
         if top_k is None:
             table |= {f"p_{name}": predictions[:, i] for i, name in enumerate(classes)}
-        else:
-            for rank in range(1, min(top_k, len(classes))):
-                table[f"prediction_{rank + 1}"] = classes[order[:, rank]]
-                table[f"probability_{rank + 1}"] = ranked[:, rank]
+        for rank in range(1, min(top_k or 1, len(classes))):
+            table[f"prediction_{rank + 1}"] = classes[order[:, rank]]
+            table[f"probability_{rank + 1}"] = ranked[:, rank]
         return pd.DataFrame(table)
 
 
@@ -146,13 +141,13 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def _predict_images(model: SavedModel, path: Path, top_k: int | None) -> pd.DataFrame:
-    suffixes = ", ".join(SUFFIXES)
-    if not path.is_file() and not path.is_dir():
+    suffixes, files, folder = ", ".join(SUFFIXES), [path], path.parent
+    if path.is_dir():
+        files, folder = find_images(path, path, key="input"), path
+    elif not path.is_file():
         raise UserError(f"input: {path}: there is no such file or folder: expected images")
-    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+    elif path.suffix.lower() not in SUFFIXES:
         raise UserError(f"input: {path}: the model takes images: expected {suffixes}")
-    folder = path if path.is_dir() else path.parent
-    files = find_images(path, path, key="input") if path.is_dir() else [path]
     if not files:
         raise UserError(f"input: {path}: contains no images: expected {suffixes}")
     shape = model.contract.shape

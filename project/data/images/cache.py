@@ -35,22 +35,17 @@ Decoded = tuple[Rows, Array, Indices, dict[int, str]]
 def decode_all(files: Sequence[Path], shape: tuple[int, ...]) -> Decoded:
     """Decodes files to images of ``shape`` (H, W, C), or opens what an earlier run has decoded.
 
-    The cache is keyed by the contents of the files: a changed, added or renamed file makes a new
-    entry, a moved or copied folder doesn't. Only one process decodes at a time, and one that is
-    killed leaves nothing that could be mistaken for a complete entry.
+    The cache is keyed by the contents of the files: a moved or copied folder makes no new entry.
+    Only one process decodes at a time; a killed one leaves nothing that looks complete.
 
-    Returns:
-        M readable images, whose ``indices`` are the positions of their files; (M,) hashes of their
-        pixels; (M, 2) height and width in the file; reason by position of each unreadable file.
+    Returns M readable images, whose ``indices`` are the positions of their files; (M,) hashes of
+    their pixels; (M, 2) height and width in the file; reason by position of an unreadable file.
     """
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        key = _content_key(files, f"{shape} {decode.VERSION}")
-        pixels, index = FOLDER / f"{key}.npy", FOLDER / f"{key}.json"
-        with FileLock(FOLDER / f"{key}.lock"):
-            entry = _load(pixels, index, (len(files), *shape)) or _build(
-                files, shape, pixels, index
-            )
+        pixels = FOLDER / f"{_content_key(files, f'{shape} {decode.VERSION}')}.npy"
+        with FileLock(pixels.with_suffix(".lock")):
+            entry = _load(pixels, (len(files), *shape)) or _build(files, shape, pixels)
     except OSError as error:  # for example, the disk is full
         place, reason = error.filename or FOLDER, error.strerror or error
         raise UserError(f"data.root: {place}: {reason}: expected to write to {FOLDER}") from None
@@ -72,10 +67,8 @@ def _content_key(files: Sequence[Path], settings: str) -> str:
     known = FOLDER / f"{digest.hexdigest()[:32]}.key"
     if known.exists():
         return known.read_text()
-    content = hashlib.sha256(settings.encode())
-    for part in map_in_threads(_hash_file, files, "hashing files"):
-        content.update(part)
-    key = content.hexdigest()[:32]
+    contents = b"".join(map_in_threads(_hash_file, files, "hashing files"))
+    key = hashlib.sha256(settings.encode() + contents).hexdigest()[:32]
     _write(known, key)
     return key
 
@@ -88,17 +81,17 @@ def _hash_file(file: Path) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _load(pixels: Path, index: Path, shape: tuple[int, ...]) -> Entry | None:
+def _load(pixels: Path, shape: tuple[int, ...]) -> Entry | None:
     """The index of an entry; None if there is no complete entry."""
     try:
-        entry: Entry = json.loads(index.read_text())
+        entry: Entry = json.loads(pixels.with_suffix(".json").read_text())
         array = np.load(pixels, mmap_mode="r")
     except (OSError, ValueError):
         return None
     return entry if array.shape == shape and len(entry["hashes"]) == len(array) else None
 
 
-def _build(files: Sequence[Path], shape: tuple[int, ...], pixels: Path, index: Path) -> Entry:
+def _build(files: Sequence[Path], shape: tuple[int, ...], pixels: Path) -> Entry:
     partial = pixels.with_suffix(".partial")  # no other process writes it: the key is locked
     array: Any = open_memmap(partial, "w+", np.uint8, (len(files), *shape))
 
@@ -115,7 +108,8 @@ def _build(files: Sequence[Path], shape: tuple[int, ...], pixels: Path, index: P
     os.replace(partial, pixels)
     unreadable = {position: reason for position, reason in enumerate(reasons) if reason}
     entry = {"unreadable": unreadable, "hashes": hashes, "sizes": sizes}
-    _write(index, json.dumps(entry))  # last, as its presence marks the entry as complete
+    # Last, as its presence marks the entry as complete.
+    _write(pixels.with_suffix(".json"), json.dumps(entry))
     return entry
 
 
@@ -124,9 +118,8 @@ def map_in_threads(
 ) -> Iterator[Result]:
     """Maps a function in threads and yields the results in order; many show a progress bar.
 
-    At most ``max_ahead`` results wait for the consumer. Pillow and OpenCV release the interpreter
-    lock while they decode. joblib's generator is as fast but doesn't wait for its consumer: decoded
-    images would pile up before a slow network.
+    Pillow and OpenCV release the interpreter lock. At most ``max_ahead`` results wait: joblib would
+    let decoded images pile up before a slow network.
     """
     threads = ThreadPoolExecutor(cpu_count())
     futures = (threads.submit(function, item) for item in items)

@@ -29,19 +29,15 @@ class Unreadable(Exception):
 def find_images(
     place: Path, root: Path, is_deep: bool = True, key: str = "data.root"
 ) -> list[Path]:
-    """Finds the images of a folder and, if ``is_deep``, its sub-folders, sorted by path.
-
-    A symlink that leaves the root, or leads to another folder, is a UserError about ``key``.
-    """
+    """Finds the images of a folder, sorted; rejects links out of the root and to other folders."""
     paths = list(place.rglob("*") if is_deep else place.iterdir())
     for path in filter(Path.is_symlink, [place, *paths]):
         end = Path(os.path.realpath(path))
+        link = f"{key}: {path}: a link"
         if not end.is_relative_to(root.resolve()):
-            reason = f"a link out of the folder, to {end}: expected files inside it"
-            raise UserError(f"{key}: {path}: {reason}")
+            raise UserError(f"{link} out of the folder, to {end}: expected files inside it")
         if path != place and path.is_dir():
-            reason = f"a link to a folder, {end}: expected a copy of that folder"
-            raise UserError(f"{key}: {path}: {reason}")
+            raise UserError(f"{link} to a folder, {end}: expected a copy of that folder")
     return sorted(
         path
         for path in paths

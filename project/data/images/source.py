@@ -154,8 +154,8 @@ def _official_folders(folder: Path) -> dict[str, Path]:
         return {}
     if len(roots) != len(visible):
         others = ", ".join(f"'{path.name}'" for path in visible)
-        expected = "expected train, val and test alone, once each"
-        raise UserError(f"data.root: {folder}: folders {others}: {expected}")
+        reason = f"folders {others}: expected train, val and test alone, once each"
+        raise UserError(f"data.root: {folder}: {reason}")
     return {part: roots[part] for part in SPLITS if part in roots}
 
 

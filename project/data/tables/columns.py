@@ -63,12 +63,8 @@ def encode_frame(
     """Encodes the columns of a trained model in a table; other columns are ignored.
 
     ``columns`` are empty for a model of ``num_columns`` unnamed numbers. A category that is not in
-    the training split is noted and encoded as none of the known ones. ``key`` starts the message of
-    a UserError.
-
-    Returns:
-        (N, C) float32 rows; a note per row, mostly empty; (N,) bool, False for a row that can't be
-        predicted because a number is missing or not a number.
+    the training split is noted and encoded as none of the known ones. Returns (N, C) float32 rows;
+    a note per row, mostly empty; and (N,) bool, False where a number is missing or not a number.
     """
     if not columns and frame.shape[1] != num_columns:
         raise UserError(f"{key}: {frame.shape[1]} columns: expected {num_columns} of numbers")

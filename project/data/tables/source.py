@@ -1,7 +1,4 @@
-"""A user's own table, CSV or Parquet, with numbers, categories and missing values.
-
-Mistakes in a file are reported, not repaired silently.
-"""
+"""A user's own CSV or Parquet table; mistakes in it are reported, not repaired silently."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -101,10 +98,7 @@ def _read_features(
 
 
 def _read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
-    """A column, not fitted yet, and its values as (N,) float32.
-
-    The values are numbers, NaN where missing, or indices of categories: all texts, sorted.
-    """
+    """An unfitted column; (N,) float32 numbers, NaN where missing, or indices of sorted texts."""
     name = str(values.name)
     if values.isna().all():
         expected = f"expected values, or data.ignore=['{name}']"
@@ -124,8 +118,7 @@ def _read_column(values: pd.Series, key: str) -> tuple[Column, Array]:
 def read_table(file: str, key: str = "data.file", as_texts: bool = False) -> pd.DataFrame:
     """Reads a CSV or Parquet file; its columns are numbers (NaN where missing) or texts.
 
-    ``as_texts`` keeps the numbers of a CSV file as they are written, so that the meaning of a value
-    doesn't depend on the other rows.
+    ``as_texts`` keeps a CSV file's values as written, whatever the other rows hold.
     """
     path, place = Path(file), f"{key}: {file}"
     if not path.is_file():

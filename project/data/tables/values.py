@@ -5,7 +5,8 @@ The checks raise UserError; ``key`` is the config key and file for its message.
 
 import re
 import warnings
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -56,10 +57,7 @@ def to_texts(column: pd.Series) -> Array:
 
 
 def to_targets(column: pd.Series, task: TaskChoice, key: str) -> tuple[Array, tuple[str, ...]]:
-    """Targets of a complete column: (N,) class indices and class names, or (N,) values and ().
-
-    ``auto`` classifies texts and up to 20 distinct whole numbers.
-    """
+    """Targets of a complete column: (N,) class indices and class names, or (N,) values and ()."""
     place, num_values = f"{key}: column '{column.name}'", column.nunique()
     if num_values < 2:
         reason = f"is constant, all its values are '{column.iloc[0]}'"
@@ -97,10 +95,7 @@ def to_times(column: pd.Series) -> Array:
     check_complete(column, "time", key)
     if kinds.is_numeric_dtype(column.dtype) or kinds.is_datetime64_any_dtype(column.dtype):
         return np.asarray(column)
-
-    def parse(**options: Any) -> pd.Series:
-        return pd.to_datetime(column, errors="coerce", utc=True, **options)
-
+    parse = partial(pd.to_datetime, column, errors="coerce", utc=True)
     if (times := parse(format="ISO8601")).notna().all():
         return np.asarray(times)
     # The first row sets the format of all rows; try it with the day first and the month first.
