@@ -21,8 +21,9 @@ from project.core.errors import TrainingError, UserError, nearest
 from project.evaluate import open_test_set
 from project.models.tasks import Task
 from project.tracking.find import RunInfo, children, find_by_tags
+from project.tracking.labels import PARENT
 from project.tracking.lineage import source_hash
-from project.tracking.run import PARENT, Run
+from project.tracking.run import Run
 from project.tracking.store import store_folder
 from project.training.devices import Devices, make_model
 from project.workers.jobs import close_abandoned, train_all

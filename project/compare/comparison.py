@@ -19,6 +19,8 @@ from project.compare.claims import MIN_SEEDS, Verdict, judge
 from project.compare.plan import Plan, RunKey
 from project.core.statistics import estimate
 from project.figures import comparison as figures
+from project.tracking.description import describe_parent
+from project.tracking.labels import DESCRIPTION
 from project.tracking.lineage import command_line, commit
 from project.tracking.run import Run
 from project.tracking.store import store_folder
@@ -135,7 +137,7 @@ def report(comparison: Comparison, analysis: Analysis) -> None:
     for tag in parent.mlflow_run.data.tags:
         if tag.startswith("verdict.") and tag not in verdicts:  # of an earlier version of the file
             parent.client.delete_tag(parent.id, tag)
-    parent.set_tags({"mlflow.note.content": table, **verdicts})
+    parent.set_tags({DESCRIPTION: describe_parent(parent.mlflow_run, table), **verdicts})
 
 
 def _as_markdown(comparison: Comparison) -> str:

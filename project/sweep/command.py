@@ -20,7 +20,9 @@ from project.sweep.search import Search, short
 from project.sweep.setup import open_search
 from project.sweep.storage import reachable
 from project.sweep.winner import Winner, close_abandoned_runs, find_winner
+from project.tracking.description import describe_parent
 from project.tracking.find import children
+from project.tracking.labels import DESCRIPTION
 from project.workers.pool import Pool, choose_workers
 
 PAIR = ["optimizer.lr", "optimizer.weight_decay"]  # keys of the contour, where both are searched
@@ -128,7 +130,8 @@ def _log_winner(search: Search, winner: Winner) -> None:
     note = f"{winner.verdict}\n\n{score}\n\n{winner.registered}\n\n`{winner.command}`"
     tags = {"trial": number, "run": winner.run_id, "verdict": winner.verdict}
     tags = {f"winner.{name}": value for name, value in tags.items()}
-    parent.set_tags({**tags, "mlflow.note.content": note})
+    description = describe_parent(parent.mlflow_run, note, winner.run_id)
+    parent.set_tags({**tags, DESCRIPTION: description})
 
 
 def _rows(search: Search, finished: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:

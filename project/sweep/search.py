@@ -11,8 +11,9 @@ from tqdm import tqdm
 from project.core.console import say
 from project.sweep.study import Study
 from project.tracking.find import children
+from project.tracking.labels import PARENT
 from project.tracking.lineage import run_tags
-from project.tracking.run import PARENT, Run, close_run, log_points
+from project.tracking.run import Run, close_run, log_points
 from project.workers.jobs import train_jobs
 from project.workers.pool import Pool
 from project.workers.worker import Job, Outcome

@@ -13,8 +13,9 @@ from mlflow.models import get_model_info
 from mlflow.utils import get_results_from_paginated_fn
 
 from project.core.errors import UserError
+from project.tracking.labels import PARENT
 from project.tracking.lineage import Data
-from project.tracking.run import PARENT, Run
+from project.tracking.run import Run
 from project.tracking.store import experiment_ids, open_store, tracking_uri, use_tracking_uri
 
 MINIMISED = ("loss", "rmse", "mae", "mape")  # scores of which a lower one is better
@@ -76,7 +77,7 @@ def find_runs(
     parts = [_query(tags)] if tags else []
     if since is not None:
         parts.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
-    runs = _find_all(" and ".join(parts), limit=limit)
+    runs = search_runs(" and ".join(parts), limit=limit)
     names = {"": "", **{run.info.run_id: run.info.run_name for run in runs}}
     for parent in {run.data.tags.get(PARENT, "") for run in runs} - names.keys():
         try:
@@ -90,13 +91,13 @@ def children(parent: Run, tags: Mapping[str, str] | None = None) -> list[RunInfo
     """The runs nested under a parent that have these tags, oldest first."""
     info = parent.mlflow_run.info
     query = _query({PARENT: parent.id, **(tags or {})})
-    runs = _find_all(query, experiments=[info.experiment_id], order_by=["start_time ASC"])
+    runs = search_runs(query, experiments=[info.experiment_id], order_by=["start_time ASC"])
     return [_read_info(run, info.run_name) for run in runs]
 
 
 def find_by_tags(tags: Mapping[str, str]) -> Run | None:
     """The latest run that has all of these tags and was not deleted."""
-    latest = _find_all(_query(tags), limit=1)
+    latest = search_runs(_query(tags), limit=1)
     return Run(latest[0].info.run_id) if latest else None
 
 
@@ -110,7 +111,7 @@ def _query(tags: Mapping[str, str]) -> str:
     return " and ".join(f"tags.`{name}` = {value}" for name, value in quoted.items())
 
 
-def _find_all(
+def search_runs(
     query: str, experiments: list[str] | None = None, limit: int | None = None, **options: Any
 ) -> list[MlflowRun]:
     """The runs that match a query, newest first, in these experiments or in all of the project."""
@@ -139,7 +140,7 @@ def count_openings(run: Run) -> int:
     # Count deleted runs and experiments as well: they opened the test set too.
     experiments = run.client.search_experiments(view_type=ViewType.ALL)
     ids = [each.experiment_id for each in experiments]
-    runs = _find_all(split, ids, run_view_type=ViewType.ALL)
+    runs = search_runs(split, ids, run_view_type=ViewType.ALL)
     return sum(int(each.data.tags.get("test.openings", 0)) for each in runs)
 
 
@@ -147,13 +148,13 @@ def find_run(run: str, key: str = "run") -> Run:
     """The trained run of an id, its first letters, or ``last``; a ``UserError`` names the key."""
     if run == "last":
         # A sweep's parent run has no data, so it can't be meant.
-        latest = _find_all("tags.`split.fingerprint` != ''", limit=1)
+        latest = search_runs("tags.`split.fingerprint` != ''", limit=1)
         if not latest:
             raise UserError(f"{key}: last: no runs yet: run `make train` first")
         return Run(latest[0].info.run_id)
     run_id = run
     if re.fullmatch("[0-9a-f]{6,31}", run):
-        matches = _find_all(f"attributes.run_id LIKE '{run}%'", limit=2)
+        matches = search_runs(f"attributes.run_id LIKE '{run}%'", limit=2)
         if len(matches) > 1:
             raise UserError(f"{key}: {run}: several runs begin with it: expected more of the id")
         run_id = matches[0].info.run_id if matches else run

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from project.core.errors import UserError
 
+PARENT = "mlflow.parentRunId"  # tag of a nested run
 NOTE = "note"  # tag of a run
 DESCRIPTION = "mlflow.note.content"  # tag with the text that MLflow shows above a run
 # Tags that the project sets, and beginnings of others.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from project.core.arrays import Array
 from project.core.errors import UserError, first_line
+from project.tracking.description import MAX_LENGTH, describe_run, link_to
 from project.tracking.find import find_run, model_id
 from project.tracking.run import Run
 from project.tracking.store import open_store, tracking_uri, use_tracking_uri
@@ -119,6 +120,8 @@ def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registra
         client.delete_registered_model_alias(name, "challenger")
     client.set_model_version_tag(name, version, "score", f"val/{score_name}")
     client.set_model_version_tag(name, version, "value", f"{score:.6g}")
+    description = f"{link_to(run.mlflow_run)}\n\n{describe_run(run.mlflow_run)}"[:MAX_LENGTH]
+    client.update_model_version(name, version, description)
     return Registration(name, version, alias, reason)
 
 

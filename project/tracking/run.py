@@ -26,10 +26,11 @@ from project.core.arrays import Array
 from project.core.errors import Pruned, TrainingError, UserError, one_line
 from project.core.signals import Stopped, defer_stop_signals
 from project.tracking import lineage
+from project.tracking.description import describe_run
+from project.tracking.labels import DESCRIPTION, PARENT
 from project.tracking.lineage import Data
 from project.tracking.store import Kind, checkpoint_folder, open_store, use_tracking_uri
 
-PARENT = "mlflow.parentRunId"  # tag of a nested run
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970 and step of a metric
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ class Run:
                 self.set_tags({"pruned": error})
             elif error is not None:
                 self.set_tags({"failure": describe(error)})
+            if "split.fingerprint" in (stored := self.mlflow_run).data.tags:  # It trains a model.
+                self.set_tags({DESCRIPTION: describe_run(stored)})
             self.client.set_terminated(self.id, status)
         except MlflowException as failure:  # The trained weights are in the folder.
             message = f"MLflow is unreachable ({one_line(failure)}): resume run {self.id} later"

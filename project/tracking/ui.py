@@ -8,7 +8,8 @@ from project.core.console import say
 from project.core.ports import check_port_free
 from project.core.signals import Stopped
 from project.core.types import Port
-from project.tracking.store import open_store, store_folder, tracking_uri
+from project.tracking.store import store_folder, tracking_uri
+from project.tracking.views import prepare_views
 
 
 def ui(port: Port = 5000) -> None:
@@ -17,16 +18,17 @@ def ui(port: Port = 5000) -> None:
     Args:
         port: Free port of 127.0.0.1.
     """
-    _, experiment_id = open_store()
     uri = tracking_uri()
-    # The UI's start page shows traces of language models; this address shows training runs.
-    page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    if uri.startswith("http"):
-        say(f"the runs are on an MLflow server:\n\n  {uri.rstrip('/')}{page}\n")
+    is_remote = uri.startswith("http")
+    if not is_remote:
+        check_port_free(port)
+    # The UI's start page shows traces of language models; these addresses show training runs.
+    server_address = uri.rstrip("/") if is_remote else f"http://127.0.0.1:{port}"
+    pages = "".join(f"  {key}:\n  {server_address}{page}\n\n" for key, page in prepare_views())
+    if is_remote:
+        say(f"the runs are on an MLflow server, the best first:\n\n{pages}")
         return
-    check_port_free(port)
-    address = f"http://127.0.0.1:{port}{page}"
-    say(f"open this address after a few seconds (Ctrl-C stops the server):\n\n  {address}\n")
+    say(f"open an address after a few seconds (Ctrl-C stops the server):\n\n{pages}")
     options = {
         "backend-store-uri": uri,
         # The server creates these folders in the working folder otherwise.

@@ -57,7 +57,7 @@ def page(ui: str, tmp_path: Path) -> Iterator[object]:
             executable_path=str(CHROMIUM),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.set_default_timeout(60_000)
         yield page
@@ -71,6 +71,8 @@ def test_the_printed_address_opens_on_the_training_runs(
     page.goto(ui)
     page.get_by_text("cnn-digits").first.wait_for()
     assert page.get_by_text("training").count() > 0
+    page.get_by_text("best/accuracy").first.wait_for()  # a column of the prepared view
+    page.get_by_text(f"{digits_run.score:.4f}"[:5]).first.wait_for()
 
 
 def test_a_run_shows_its_params_charts_and_artifacts(ui: str, page, digits_run: FitResult) -> None:  # type: ignore[no-untyped-def]
@@ -78,6 +80,7 @@ def test_a_run_shows_its_params_charts_and_artifacts(ui: str, page, digits_run: 
     page.goto(base)
     page.get_by_text("optimizer.lr").first.wait_for()
     page.get_by_text("best/accuracy").first.wait_for()
+    page.get_by_text("make reproduce RUN=").first.wait_for()  # in the description
     page.goto(f"{base}/model-metrics")
     page.locator("svg.main-svg").first.wait_for()  # a plotly chart
     page.get_by_text("(best/accuracy)").first.wait_for()
