@@ -1,19 +1,38 @@
-"""Trajectories of optimisers on the loss surface of one weight and one bias."""
+"""Learning rates against their limit, and tuned optimisers on bowls and in a curved valley."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from math import log
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from numpy.polynomial import Polynomial
 
-from lessons.descent import TINY, LeastSquares, draw_losses, solve
+from lessons.descent import LeastSquares, solve
+from lessons.gradient_descent.figures import (
+    TWO_MINIMA,
+    draw_decay,
+    draw_learning_rates,
+    draw_minima,
+    draw_paths,
+    draw_speed,
+    draw_zigzag,
+)
+from lessons.gradient_descent.surfaces import (
+    BOWLS,
+    SURFACES,
+    TARGET,
+    VALLEY,
+    Surface,
+    count_steps,
+    shrink,
+    theory,
+    tune,
+    walk,
+    zigzag,
+)
 from project.compare.analysis import Analysis, Drawn, Runs, Trained
 from project.core.arrays import Array, Curve
-from project.figures.style import COLOURS, MARK, panel, panels
 from project.models.linear import Linear
 
-TWO_MINIMA = Polynomial([0, 1 / 4, -1, 0, 1 / 4])  # a non-convex function
+RULES = ("plain descent", "heavy ball", "rmsprop", "adam")  # variants that are tuned
 STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on it
 
 
@@ -27,36 +46,105 @@ def _trajectory(trained: Trained) -> tuple[LeastSquares, Array]:
 
 
 def measure(trained: Trained) -> dict[str, float]:
-    """Distance from the optimum, change of the excess loss, and lr as a share of its limit."""
+    """The run on the line; and for a tuned rule, its steps from starting points of the seed."""
     squares, path = _trajectory(trained)
     excess = squares.excess_loss(path)
-    return {
-        "descent/distance": float(np.abs(path[-1] - squares.solution).max()),
+    measured = {
         # A logarithm, because the ratio varies over orders of magnitude.
         "descent/log10_excess_ratio": float(np.log10(max(excess[-1], 1e-16) / excess[0])),
         "descent/lr_over_limit": trained.config.optimizer["lr"] / squares.largest_lr,
     }
+    return measured | measure_rule(trained.variant, trained.seed)
+
+
+def measure_rule(rule: str, seed: int) -> dict[str, float]:
+    """Steps to TARGET of the first loss on each surface, and the zig-zag on the longest bowl."""
+    if rule not in RULES:
+        return {}
+    steps = {f"steps/{each.name}": float(_descent(rule, each, seed)[1]) for each in SURFACES}
+    path, num_steps = _descent(rule, BOWLS[1000], seed)
+    return steps | {"zigzag/k1000": zigzag(path[: num_steps + 1])}
+
+
+def _descent(rule: str, surface: Surface, seed: int) -> tuple[Array, int]:
+    """Path of a tuned rule from a seed's starting point, and its steps to the target.
+
+    The path has three times as many steps, but 150 at least.
+    """
+    start, setting = surface.start(np.random.default_rng(seed)), tune(rule, surface)
+    num_steps = int(count_steps(surface, start, setting))
+    return walk(surface, start, setting, max(150, 3 * num_steps)), num_steps
 
 
 def figures(runs: Runs) -> Iterator[Drawn]:
-    """Trajectories, losses, learning rates against their limit, and two minima."""
-    paths, losses, ratios = {}, {}, {}
+    """Trajectories on the line, limit of the rates, speed of the tuned rules, and two minima."""
+    paths, ratios = {}, {}
     for variant, (trained, *_) in runs.items():
         squares, path = _trajectory(trained)
         paths[variant] = path
-        losses[variant] = np.arange(len(path)), squares.excess_loss(path)
         optimizer = trained.config.optimizer
         if optimizer["_target_"].endswith("SGD") and not optimizer.get("momentum"):
             ratio = 10 ** trained.metrics["descent/log10_excess_ratio"]
             ratios[variant] = optimizer["lr"], ratio
     # The surface is the same for all variants: they share data and seed.
     yield "paths", draw_paths(squares, paths)
-    yield "excess_loss", draw_losses(losses, "loss - smallest loss")
     yield "learning_rates", draw_learning_rates(ratios, squares.largest_lr)
+    seeds = [each.seed for each in next(iter(runs.values()))]
+    rules = [rule for rule in RULES if rule in runs]
+    if rules:
+        yield from _speed(rules, seeds)
     walks = [descend(start) for start in STARTS]
     ends = ", ".join(f"{x[0]:g} ends at {x[-1]:.2f}" for x, _ in walks)
     caption = f"f(x) = x^4 / 4 - x^2 + x / 4 has two minima: the descent from {ends}."
     yield "two_minima", draw_minima(walks), caption
+
+
+def _speed(rules: Sequence[str], seeds: Sequence[int]) -> Iterator[Drawn]:
+    """Speed of the tuned rules on the bowls, measured and in theory, and some of their paths."""
+    steps: dict[str, dict[float, list[float]]] = {}
+    factors: dict[str, dict[float, float]] = {}
+    for rule in rules:
+        for condition, surface in BOWLS.items():
+            descents = [_descent(rule, surface, seed) for seed in seeds]
+            steps.setdefault(rule, {})[condition] = [float(number) for _, number in descents]
+            every = [shrink(surface, path[: 3 * number + 1]) for path, number in descents]
+            factors.setdefault(rule, {})[condition] = float(np.median(every))
+    fine = np.geomspace(1.01, 1000, 60)
+    ideal = {
+        rule: {k: factor for k in fine if (factor := theory(rule, k)) is not None}
+        for rule in rules
+        if theory(rule, 1) is not None
+    }
+    figure = draw_speed(steps, factors, ideal, lambda factor: log(TARGET) / (2 * log(factor)))
+    yield "speed", figure, _settings(rules)
+    # One seed whose starting point is neither on the steep nor on the flat axis of the bowl.
+    seed = seeds[int(np.argsort(steps[rules[0]][100])[len(seeds) // 2])]
+    losses = {rule: BOWLS[100].loss(_descent(rule, BOWLS[100], seed)[0]) for rule in rules}
+    squares = {rule: factor**2 for rule in rules if (factor := theory(rule, 100)) is not None}
+    yield "decay", draw_decay(losses, squares, 150, "k = 100")
+    rows = []
+    for title, surface in (
+        ("bowl, k = 10", BOWLS[10]),
+        ("bowl, k = 100", BOWLS[100]),
+        ("MLP", VALLEY),
+    ):
+        paths = {}
+        for rule in rules:
+            path, number = _descent(rule, surface, seed)
+            paths[rule] = path[: max(number, 30) + 1], number
+        rows.append((title, surface, paths))
+    yield "zigzag", draw_zigzag(rows)
+
+
+def _settings(rules: Sequence[str]) -> str:
+    """The tuned settings, as a sentence for each rule."""
+    sentences = []
+    for rule in rules:
+        settings = [tune(rule, surface) for surface in SURFACES]
+        rates = ", ".join(f"{each.lr:.2g}" for each in settings)
+        momenta = ", ".join(f"{each.momentum:g}" for each in settings)
+        sentences.append(f"{rule} {rates}" + f" (momentum {momenta})" * (rule == "heavy ball"))
+    return f"Tuned learning rates on the four bowls and in the valley: {'; '.join(sentences)}."
 
 
 def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> Curve:
@@ -67,53 +155,11 @@ def descend(start: float, lr: float = 0.05, num_steps: int = 100) -> Curve:
     return np.array(path), TWO_MINIMA(np.array(path))
 
 
-def draw_paths(squares: LeastSquares, paths: Mapping[str, Array]) -> Figure:
-    """Weight and bias (steps + 1, 2) on the loss surface, one panel per variant."""
-    start, solution = next(iter(paths.values()))[0], squares.solution
-    reach = 1.25 * np.abs(start - solution).max()
-    weights, biases = (np.linspace(c - reach, c + reach, 80) for c in solution)
-    losses = squares.loss(np.stack(np.meshgrid(weights, biases), axis=-1))
-    levels = np.geomspace(max(losses.min(), 1e-3), losses.max(), 16)
-    figure, cells = panels(len(paths), 3, (3.3, 3.1), 0.0, sharex=True, sharey=True)
-    for colour, axes, (variant, path) in zip(COLOURS, cells, paths.items(), strict=False):
-        lines = axes.contour(weights, biases, losses, levels, colors="0.78", linewidths=0.7)
-        axes.clabel(lines, levels[3::4], fontsize=7, fmt="%.2g", colors=MARK)
-        axes.plot(path[:, 0], path[:, 1], ".-", color=colour, markersize=4, linewidth=1)
-        axes.plot(path[0, 0], path[0, 1], "o", color=colour, markerfacecolor="white")
-        axes.plot(*solution, "*", color="black", markersize=11)
-        axes.set_title(f"{variant}, {len(path) - 1} steps", fontsize=10)
-        axes.set(xlim=weights[[0, -1]], ylim=biases[[0, -1]])
-    figure.supxlabel("weight", fontsize=10)
-    figure.supylabel("bias", fontsize=10)
-    return figure
-
-
-def draw_learning_rates(ratios: Mapping[str, tuple[float, float]], limit: float) -> Figure:
-    """Learning rate and last / first excess loss, by variant, with the limit of stability."""
-    figure, axes = panel(5.6, 3.8, xlabel="learning rate", ylabel="excess loss, last / first")
-    for colour, (variant, (lr, ratio)) in zip(COLOURS, ratios.items(), strict=False):
-        axes.plot(lr, max(ratio, TINY), "o", color=colour, markersize=9, label=variant)
-    axes.axvline(limit, color=MARK, linestyle="--", label=f"2 / largest eigenvalue = {limit:.3f}")
-    axes.axhline(1, color=MARK, linewidth=0.8)
-    axes.set(xscale="log", yscale="log")
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def draw_minima(walks: Sequence[Curve]) -> Figure:
-    """Descents on ``TWO_MINIMA``: positions and values after each step."""
-    figure, axes = panel(5.6, 3.8, xlabel="x", ylabel="f(x)")
-    axes.plot(*TWO_MINIMA.linspace(300, domain=(-2.5, 2.5)), color=MARK)
-    for colour, (at, value) in zip(COLOURS, walks, strict=False):
-        axes.plot(at, value, ".-", color=colour, linewidth=1)
-        axes.plot(at[0], value[0], "o", color=colour, markerfacecolor="white", markersize=9)
-        axes.plot(at[-1], value[-1], "*", color=colour, markersize=12)
-    axes.xaxis.set_major_locator(MaxNLocator(7))
-    return figure
-
-
 ANALYSIS = Analysis(
-    ("descent/distance", "descent/log10_excess_ratio", "descent/lr_over_limit"),
+    (
+        *("descent/log10_excess_ratio", "descent/lr_over_limit", "zigzag/k1000"),
+        *(f"steps/{surface.name}" for surface in SURFACES),
+    ),
     measure,
     figures,
     supports=lambda model: isinstance(model, Linear) and model.spec.num_features == 1,

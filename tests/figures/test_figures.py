@@ -8,7 +8,7 @@ from matplotlib.transforms import Bbox
 
 from lessons.cnn_anatomy import analysis as anatomy
 from lessons.descent import draw_losses
-from lessons.gradient_descent import analysis as descent
+from lessons.gradient_descent import figures as descent
 from lessons.graph_and_session import analysis as graph
 from lessons.linear_regression import analysis as regression_line
 from lessons.overfitting import analysis as overfitting
@@ -254,3 +254,11 @@ def test_an_image_is_drawn_as_it_is() -> None:
     assert (drawn == 255).all(axis=-1).mean() > 0.5
     (grey,) = {axes.images[0].get_clim() for axes in figure.axes}
     assert grey == (0, 255)
+
+
+def test_the_rise_on_val_fills_a_visible_part_of_its_panel() -> None:
+    train, val = np.geomspace(3, 1e-6, 40), 0.5 + np.abs(np.arange(40) - 10) * 0.02
+    figure = overfitting.draw_parting({"overfitted": (train, val), "flat": (train, val * 0 + 0.5)})
+    low, high = figure.axes[0].get_ylim()
+    assert figure.axes[0].get_yscale() == "linear"
+    assert (val[-1] - val.min()) / (high - low) > 0.4
