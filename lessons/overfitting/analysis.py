@@ -63,12 +63,17 @@ def _accuracies(runs: Sequence[Trained]) -> tuple[str, list[Part]]:
 
 
 def draw_parting(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
-    """Losses (epochs,) on train and val, by variant, with the epoch of the smallest loss on val."""
-    figure, cells = panels(len(curves), 3, (3.4, 2.5), sharey=True)
+    """Losses (epochs,) on train and val, by variant, with the epoch of the smallest loss on val.
+
+    The axis ends a little above the losses on val after their minimum, so that their rise shows;
+    the first epochs, whose losses are larger, are cut off.
+    """
+    figure, cells = panels(len(curves), 3, (3.4, 2.5), sharex=True, sharey=True)
+    top = 1.15 * max(val[val.argmin() :].max() for _, val in curves.values())
     for axes, (name, (train, val)) in zip(cells, curves.items(), strict=True):
         parted = parting_epoch(val)
         plot_train_and_val(axes, train, val, parted)
-        axes.set_yscale("log")
+        axes.set_ylim(0, top)
         axes.set_title(f"{name}: {f'epoch {parted}' if parted else 'last epoch'}", fontsize=10)
     figure.supylabel("loss", fontsize=10)
     legend_above(figure, cells[0])
