@@ -35,7 +35,7 @@ def draw(runs: Runs, names: Sequence[str] = tuple(CORRUPTIONS)) -> Figure:
     curves = {
         name: {
             variant: [
-                (CORRUPTIONS[name].amounts, trained.history(f"robustness_curve/{name}")[1])
+                (CORRUPTIONS[name].amounts, trained.run.history(f"robustness_curve/{name}")[1])
                 for trained in of_variant
             ]
             for variant, of_variant in runs.items()

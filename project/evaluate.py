@@ -78,9 +78,8 @@ def load_finished(run_id: str) -> tuple[Run, DataModule, Model, torch.device]:
     if status != "FINISHED":
         raise UserError(f"run: {run.id}: it is {status}: expected a run that is FINISHED")
     if not run.best_checkpoint.exists():
-        raise UserError(
-            f"run: {run.id}: {run.best_checkpoint} is missing: expected a run with its checkpoint"
-        )
+        fault = f"{run.best_checkpoint} is missing"
+        raise UserError(f"run: {run.id}: {fault}: expected a run with its checkpoint")
     config = run.config()
     data = build_data(config)
     check_same_data(run, data)

@@ -41,7 +41,7 @@ def _trajectory(trained: Trained) -> tuple[LeastSquares, Array]:
     model = trained.model
     assert isinstance(model, Linear)
     start = [trained.config.model["start"]] * 2
-    columns = [trained.history(name)[1] for name in ("weight/0", "bias")]
+    columns = [trained.run.history(name)[1] for name in ("weight/0", "bias")]
     return solve(model, trained.data), np.vstack([start, np.column_stack(columns)])
 
 

@@ -36,7 +36,7 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     curves, floors = {}, {}
     for variant, (trained, *_) in runs.items():
         model, squares, parameters = _last_step(trained)
-        curves[variant] = trained.history("train/loss")
+        curves[variant] = trained.run.history("train/loss")
         floors[variant] = float(squares.loss(squares.solution))
         if trained.data.spec.shape == (1,):
             yield (

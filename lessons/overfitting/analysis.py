@@ -23,7 +23,7 @@ def parting_epoch(loss: Array) -> int | None:
 
 def measure(trained: Trained) -> dict[str, float]:
     """Epoch of the smallest val loss, its rise since then, and the distance of val from test."""
-    _, loss = trained.history("val/loss")
+    _, loss = trained.run.history("val/loss")
     measured = {"overfitting/rise": float(loss[-1] - loss.min())}
     if (epoch := parting_epoch(loss)) is not None:
         measured["overfitting/parting_epoch"] = float(epoch)
@@ -39,7 +39,7 @@ def figures(runs: Runs) -> Iterator[Drawn]:
     curves = {}
     for variant, (trained, *_) in runs.items():
         if variant not in splits:
-            val, gap = (trained.history(name)[1] for name in ("val/loss", "gap/loss"))
+            val, gap = (trained.run.history(name)[1] for name in ("val/loss", "gap/loss"))
             curves[variant] = val - gap, val  # both without dropout
     if curves:
         yield "parting", draw_parting(curves)

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from project import ROOT
 from project.config.check import Config
-from project.core.arrays import Array
 from project.core.errors import UserError, one_line
 from project.data.module import DataModule
 from project.models.base import Model
@@ -48,10 +47,6 @@ class Trained:
         saved = torch.load(self.run.last_checkpoint, map_location="cpu", weights_only=True)
         return dict(saved["state_dict"])
 
-    def history(self, key: str) -> tuple[Array, Array]:
-        """Steps and values of a metric."""
-        return self.run.history(key)
-
 
 Runs = Mapping[str, Sequence[Trained]]  # by variant, one per seed
 # Name and figure, and a caption, which follows that of the YAML file if there is one.
@@ -76,9 +71,8 @@ def load_analysis(path: Path | None) -> Analysis:
     # A package of its own, so that ``from .figures import ...`` works.
     package = ModuleType(f"_analysis_{hashlib.sha256(bytes(path.parent)).hexdigest()[:12]}")
     package.__path__ = [str(path.parent)]
-    for name in list(sys.modules):  # so that a notebook sees changes of the file
-        if name.partition(".")[0] == package.__name__:
-            del sys.modules[name]
+    for name in [each for each in sys.modules if each.partition(".")[0] == package.__name__]:
+        del sys.modules[name]  # so that a notebook sees changes of the file
     sys.modules[package.__name__] = package
     try:
         module = importlib.import_module(f"{package.__name__}.{path.stem}")

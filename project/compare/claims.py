@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from project.core.errors import UserError, nearest
-from project.core.statistics import Estimate, paired_difference
+from project.core.statistics import Estimate, estimate
 
 MIN_SEEDS = 3
 
@@ -73,21 +73,17 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]], num_seeds: in
 
     ``values`` are those of its metric, by variant and seed; ``num_seeds`` seeds were planned.
     """
-    first = values[claim.first]
-    if isinstance(claim.second, str):
-        second = values[claim.second]
-    else:
-        second = dict.fromkeys(first, claim.second)
+    first, other = values[claim.first], claim.second
+    second = values[other] if isinstance(other, str) else dict.fromkeys(first, other)
     common = sorted(first.keys() & second.keys())
-    difference, reason = Estimate(math.nan, math.nan, math.nan), "no run was measured"
-    if common:
-        difference = paired_difference([first[s] for s in common], [second[s] for s in common])
-        reason = ""
-        if len(common) < num_seeds:
-            reason = f"{num_seeds - len(common)} of {num_seeds} seeds have no value"
-        elif len(common) < MIN_SEEDS:
-            reason = f"at least {MIN_SEEDS} seeds are needed to tell"
-    status = "undecided"
+    difference = estimate([first[seed] - second[seed] for seed in common] or [math.nan])
+    status, reason = "undecided", ""
+    if not common:
+        reason = "no run was measured"
+    elif len(common) < num_seeds:
+        reason = f"{num_seeds - len(common)} of {num_seeds} seeds have no value"
+    elif len(common) < MIN_SEEDS:
+        reason = f"at least {MIN_SEEDS} seeds are needed to tell"
     if difference.excludes_zero and not reason:
         status = "holds" if (difference.mean > 0) == claim.is_greater else "does not hold"
     return Verdict(claim, status, difference, len(common), reason)

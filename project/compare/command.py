@@ -105,9 +105,8 @@ def _open_parent(plan: Plan, tags: Mapping[str, str]) -> Iterator[Run]:
     """The MLflow run of a comparison, created on first use; it is RUNNING in the context."""
     name = plan.name
     key = {"compare.name": name}
-    lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0)
     try:
-        lock.acquire()
+        lock = FileLock(store_folder() / f".compare.{name}.lock", timeout=0).acquire()
     except Timeout:
         reason = "another process is running it: wait until it has finished"
         raise UserError(f"lesson: {name}: {reason}") from None
@@ -192,8 +191,7 @@ def _add_measures(plan: Plan, analysis: Analysis, runs: Runs) -> None:
 def show(comparison: Comparison) -> None:
     """Prints the measured values, the verdicts and the path of the report."""
     file = comparison.plan.file
-    table = Table(title=file.title, title_justify="left")
-    table.add_column("variant")
+    table = Table("variant", title=file.title, title_justify="left")
     for metric in file.measure:
         table.add_column(metric.replace("/", "/\n"), justify="right", overflow="fold")
     for variant, cells in comparison.means.items():

@@ -165,7 +165,7 @@ def _figures(comparison: Comparison) -> Iterator[Drawn]:
             variant: [
                 (np.arange(1, len(history) + 1), history)
                 for trained in of_variant
-                if len(history := trained.history(f"val/{name}")[1])
+                if len(history := trained.run.history(f"val/{name}")[1])
             ]
             for variant, of_variant in runs.items()
         }

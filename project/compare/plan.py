@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -136,9 +136,8 @@ def _find_file(lesson: str) -> Path:
         return Path(lesson)
     options = {file.parent.name: file for file in LESSONS.glob("*/lesson.yaml")}
     if lesson not in options:
-        raise UserError(
-            f"lesson: {lesson}: {nearest(lesson, options)}, or the path of a .yaml file"
-        )
+        hint = f"{nearest(lesson, options)}, or the path of a .yaml file"
+        raise UserError(f"lesson: {lesson}: {hint}")
     return options[lesson]
 
 
@@ -183,8 +182,17 @@ def _short_hash(text: str) -> str:
 
 def _read_variants(file: ComparisonFile, data: str) -> dict[str, list[str]]:
     """The overrides of each variant on a data set."""
+    listed = [
+        (name, [*lines, *file.for_data.get(data, {}).get(name, [])])
+        for name, lines in file.variants.items()
+    ]
+    for values in product(*file.grid.values()) if file.grid else ():
+        texts = [each if isinstance(each, str) else json.dumps(each) for each in values]
+        pairs = list(zip(file.grid, texts, strict=True))
+        name = ", ".join(f"{key.rpartition('.')[2]}={text}" for key, text in pairs)
+        listed.append((name, [f"{key}={text}" for key, text in pairs]))
     variants: dict[str, list[str]] = {}
-    for name, lines in _variants(file, data):
+    for name, lines in listed:
         if not name or set(name) & set("<>:"):
             raise UserError(f"variants: {name!r}: expected a name without '<', '>' and ':'")
         if name in variants:
@@ -205,19 +213,6 @@ def _read_variants(file: ComparisonFile, data: str) -> dict[str, list[str]]:
             if name not in known:
                 raise UserError(f"{key}: {name}: {nearest(name, known)}")
     return variants
-
-
-def _variants(file: ComparisonFile, data: str) -> Iterator[tuple[str, list[str]]]:
-    """Name and overrides of each variant."""
-    for name, lines in file.variants.items():
-        yield name, [*lines, *file.for_data.get(data, {}).get(name, [])]
-    grid = [
-        [(key, each if isinstance(each, str) else json.dumps(each)) for each in values]
-        for key, values in file.grid.items()
-    ]
-    for pairs in product(*grid) if grid else ():
-        name = ", ".join(f"{key.rpartition('.')[2]}={text}" for key, text in pairs)
-        yield name, [f"{key}={text}" for key, text in pairs]
 
 
 def _read_configs(

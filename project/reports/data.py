@@ -80,12 +80,10 @@ def describe_data(config: Config) -> DataReport:
 
 def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED) -> DataReport:
     """Counts, measures and hashes a data set; compares at most ``max_compared`` images."""
-    source, spec = data.about, data.spec
+    source, spec, classes = data.about, data.spec, data.spec.classes
     split = {name: getattr(data.split, name) for name in SPLITS}
-    counts = []
-    if spec.classes:
-        size = len(spec.classes)
-        counts = [np.bincount(source.targets[part], minlength=size) for part in split.values()]
+    targets = [source.targets[part] for part in split.values()]
+    counts = [np.bincount(each, minlength=len(classes)) for each in targets] if classes else []
     near, pairs = _find_near(data, max_compared)
     sizes = {}
     if source.sizes is not None:
@@ -101,8 +99,8 @@ def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED
         task=spec.task,
         shape=spec.shape,
         num_samples={name: len(part) for name, part in split.items()},
-        class_counts=dict(zip(spec.classes, np.transpose(counts).tolist(), strict=True)),
-        target={} if spec.classes else {"mean": spec.target_mean, "std": spec.target_std},
+        class_counts=dict(zip(classes, np.transpose(counts).tolist(), strict=True)),
+        target={} if classes else {"mean": spec.target_mean, "std": spec.target_std},
         sizes=sizes,
         channels=[{"mean": mean, "std": std} for mean, std in moments],
         columns=columns,
@@ -174,14 +172,14 @@ def show(result: DataReport) -> None:
     splits = ", ".join(f"{name} {count}" for name, count in result.num_samples.items())
     print(f"{result.name}: {result.task}, {total} samples of {result.shape}: {splits}")
     if result.class_counts:
-        rows = [[escape(name), *map(str, n)] for name, n in result.class_counts.items()]
+        rows = [[name, *map(str, counts)] for name, counts in result.class_counts.items()]
         _print_table(["class", *SPLITS], rows)
     else:
         print(f"target: mean {result.target['mean']:g}, std {result.target['std']:g} (train)")
     if result.columns:
         rows = [
-            [escape(c["name"]), escape(c["values"]), f"{c['missing']:.1%}" if c["missing"] else ""]
-            for c in result.columns
+            [each["name"], each["values"], f"{each['missing']:.1%}" if each["missing"] else ""]
+            for each in result.columns
         ]
         _print_table(["column", "values in train", "missing"], rows)
     for side, (least, median, greatest) in result.sizes.items():
@@ -208,7 +206,7 @@ def show(result: DataReport) -> None:
 def _print_table(names: list[str], rows: list[list[str]]) -> None:
     table = Table(*names)
     for row in rows[:MAX_ROWS]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     if len(rows) > MAX_ROWS:
         table.add_row(f"and {len(rows) - MAX_ROWS} more")
     stdout().print(table)

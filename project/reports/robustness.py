@@ -62,11 +62,6 @@ def _noise(images: Array, amount: float, rngs: Sequence[Generator]) -> Array:
     return images + np.stack([rng.normal(0.0, scale, shape) for rng in rngs])
 
 
-def _contrast(images: Array, amount: float, rngs: Sequence[Generator]) -> Array:
-    mean = images.mean(axis=(1, 2, 3), keepdims=True)
-    return np.asarray(mean + (images - mean) * (1 + amount))
-
-
 def _choose(rngs: Sequence[Generator], probability: float) -> Array:
     """Random choices (N, 1, 1, 1), true with that probability."""
     return np.array([rng.random() < probability for rng in rngs]).reshape(-1, 1, 1, 1)
@@ -90,7 +85,11 @@ CORRUPTIONS = {
     "brightness": Corruption(
         (0, 0.15, 0.3, 0.45, 0.6), "of full scale", lambda x, a, _: x + 255 * a
     ),
-    "contrast": Corruption((0, 0.225, 0.45, 0.675, 0.9), "stronger or weaker by", _contrast),
+    "contrast": Corruption(
+        (0, 0.225, 0.45, 0.675, 0.9),
+        "stronger or weaker by",
+        lambda x, a, _: x + a * (x - x.mean(axis=(1, 2, 3), keepdims=True)),
+    ),
 }
 
 
@@ -142,14 +141,10 @@ def classifies_images(model: Model) -> bool:
 
 @torch.inference_mode()
 def measure_robustness(
-    model: Model,
-    images: Indexed,
-    targets: Array,
-    indices: Indices,
-    device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+    model: Model, images: Indexed, targets: Array, indices: Indices
 ) -> dict[str, RobustnessCurve]:
     """Accuracy over the amount of each corruption of raw images (N, H, W, C); see ``corrupt``."""
-    model.to(device).eval()
+    device = next(model.eval().parameters()).device
 
     def accuracy(name: str, amount: float) -> float:
         num_right = 0
@@ -171,14 +166,13 @@ def measure_robustness(
 def report_robustness(run: Run, data: DataModule, model: Model, device: torch.device) -> Robustness:
     """Measures a run's best model on corrupted val images; logs numbers and figures to the run."""
     if not classifies_images(model):
-        raise UserError(
-            f"robustness: true: run {run.id} is not an image classifier: expected robustness=false"
-        )
+        fault = f"run {run.id} is not an image classifier"
+        raise UserError(f"robustness: true: {fault}: expected robustness=false")
     images, targets, indices = data.val.inputs, data.val.targets, data.val.indices
     _, probabilities = measure(model, data.val_dataloader()[0], device)
     pair = torch.from_numpy(probabilities), torch.from_numpy(targets)
     error = multiclass_calibration_error(*pair, data.spec.num_outputs).item()
-    curves = measure_robustness(model, images, targets, indices, device)
+    curves = measure_robustness(model, images, targets, indices)
     for name, curve in curves.items():
         for step, accuracy in enumerate(curve.accuracies):
             run.log_metrics({f"val_robustness/{name}": accuracy}, step)

@@ -31,11 +31,6 @@ class Difference:
     data: Pairs  # fingerprints by split
     metrics: Pairs
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing differs."""
-        return not any(getattr(self, part) for part in READERS)
-
 
 def diff(first: RunId, second: RunId) -> Difference:
     """Compares two runs: config, code, packages, data and metrics.
@@ -64,11 +59,11 @@ def _compare(first: Mapping[str, object], second: Mapping[str, object]) -> Pairs
 def show(difference: Difference) -> None:
     """Prints a table for each part that differs."""
     names = [run[:ID_LENGTH] for run in difference.runs]
-    if difference.is_empty:
+    tables: dict[str, Pairs] = {title: getattr(difference, title) for title in READERS}
+    if not any(tables.values()):
         print(f"{names[0]} and {names[1]}: the same config, code, packages, data and metrics")
         return
-    for title in READERS:
-        pairs: Pairs = getattr(difference, title)
+    for title, pairs in tables.items():
         if not pairs:
             print(f"{title}: the same")
             continue

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 from rich.table import Table
 
@@ -19,7 +19,7 @@ from project.core.console import say, stdout
 from project.core.errors import TrainingError, UserError
 from project.core.types import RunId
 from project.tracking.find import find_run
-from project.tracking.lineage import git, packages, parse_packages, run_command
+from project.tracking.lineage import packages, parse_packages, run_command
 from project.tracking.run import Run
 from project.tracking.store import experiment_name, tracking_uri
 
@@ -33,11 +33,6 @@ class Reproduction:
     metrics: Mapping[str, tuple[float, float]]  # on val at the best epoch, by name
     devices: tuple[str, str]
     failure: str  # reason for exit code 1; empty if all metrics are equal bit for bit
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether all metrics are equal bit for bit."""
-        return not self.failure
 
 
 def reproduce(run: RunId) -> Reproduction:
@@ -74,7 +69,7 @@ def reproduce(run: RunId) -> Reproduction:
 def show(result: Reproduction) -> None:
     """Prints the metrics of both runs."""
     print(f"run {result.run_id} has trained run {result.original} again")
-    if result.is_equal:
+    if not result.failure:
         for name, (value, _) in result.metrics.items():
             print(f"  {name} {value:.6g}: equal, bit for bit")
         return
@@ -116,7 +111,7 @@ def _worktree(folder: Path, run: Run) -> Iterator[None]:
 def _git(*arguments: str, folder: Path | None = None) -> str:
     """Runs git; returns its error message in one line, or nothing."""
     try:
-        done = git(*arguments, cwd=folder or ROOT)
+        done = run_command(["git", *arguments], cwd=folder or ROOT, stderr=PIPE)
     except OSError as error:
         reason = f"can't be started ({error.strerror})"
         raise UserError(f"git: {reason}: expected git on PATH") from None
@@ -138,7 +133,7 @@ def _install_packages(run: Run, folder: Path) -> None:
     say(f"installing the run's versions of other packages: {', '.join(others)}")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--target", str(folder / "packages"), *others]
-    done = run_command(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    done = run_command(command, stderr=PIPE)
     if done.returncode:
         reason = next(iter(done.stderr.strip().splitlines()[-1:]), "pip failed")
         raise TrainingError(f"the run's packages can't be installed: {reason}")
@@ -160,7 +155,7 @@ def _train(run: Run, folder: Path) -> str:
     module = ["project", "train", "--json"] if has_json else ["project.train"]
     # -P keeps the code of the working folder out: paths in the config are relative to that folder.
     command = [sys.executable, "-P", "-m", *module, f"experiment={config}"]
-    done = run_command(command, env=environment, stdout=subprocess.PIPE)
+    done = run_command(command, env=environment)
     if done.returncode == 0 and has_json:
         return str(json.loads(done.stdout)["run_id"])
     if done.returncode == 0 and (match := re.search(r"^run (\w{32})$", done.stdout, re.M)):

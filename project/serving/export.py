@@ -22,7 +22,7 @@ from project.core.types import ModelId
 from project.evaluate import load_finished
 from project.models.base import Model
 from project.models.contract import Contract, Predictor
-from project.reports.card import write_card
+from project.reports.run import write_card
 from project.tracking.find import find_model_run
 from project.tracking.store import store_folder
 
@@ -72,12 +72,12 @@ def export(
         difference = _check(model, call, samples)
         contract = Contract.of(model).model_dump_json(indent=2)
         path.with_name("contract.json").write_text(contract, encoding="utf-8")
-        write_card(path.with_name("card.md"), trained, data, model, path.name, difference)
+        write_card(path, trained, data, model, difference)
         try:
             copytree(temporary, folder, dirs_exist_ok=True)
         except OSError as error:
             raise UserError(f"output: {folder}: {error}: expected a writable folder") from None
-        trained.log_files(path.parent, f"export/{format}")
+        trained.client.log_artifacts(trained.id, temporary, f"export/{format}")
     return Exported(folder, folder / path.name, difference)
 
 

@@ -167,8 +167,8 @@ def find_run(run: str, key: str = "run") -> Run:
             kind = "the parent of a search or comparison"
             fault = f"it has trained no model itself, as {kind}: expected another run"
     except MlflowException:
-        place = tracking_uri()
-        fault = f"there is no such run in {place}: expected a run id of `make runs`, or last"
+        remedy = "a run id of `make runs`, or last"
+        fault = f"there is no such run in {tracking_uri()}: expected {remedy}"
     if fault:
         raise UserError(f"{key}: {run}: {fault}")
     return trained
@@ -195,8 +195,8 @@ def find_model_run(model: str) -> Run:
         with use_tracking_uri():
             run_id = get_model_info(model).run_id
     except (MlflowException, OSError):
-        fault = "there is no such model: expected models:/<name>@champion"
-        raise UserError(f"run: {model}: {fault}") from None
+        remedy = "models:/<name>@champion"
+        raise UserError(f"run: {model}: there is no such model: expected {remedy}") from None
     return find_run(str(run_id))
 
 

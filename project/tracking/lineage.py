@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
-from subprocess import PIPE, CompletedProcess, Popen
+from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,8 +42,8 @@ class Data(Protocol):
 
 
 def run_command(command: Sequence[str], **options: Any) -> "CompletedProcess[str]":
-    """Runs a command like ``subprocess.run``, but lets it clean up when this process is stopped."""
-    with Popen(command, text=True, errors="surrogateescape", **options) as process:
+    """Runs a command and reads its stdout; lets it clean up when this process is stopped."""
+    with Popen(command, text=True, stdout=PIPE, errors="surrogateescape", **options) as process:
         try:
             output, errors = process.communicate()
         except BaseException:
@@ -53,16 +53,11 @@ def run_command(command: Sequence[str], **options: Any) -> "CompletedProcess[str
     return CompletedProcess(command, process.returncode, output, errors)
 
 
-def git(*arguments: str, **options: Any) -> "CompletedProcess[str]":
-    """Runs git in the project's folder, or in ``cwd``; OSError if it isn't installed."""
-    defaults = {"cwd": ROOT, "stdout": PIPE, "stderr": PIPE}
-    return run_command(["git", *arguments], **defaults | options)
-
-
 def read_git(*arguments: str, **variables: str) -> str:
     """Output of git with these environment variables; empty if git fails."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **variables}
     try:
-        done = git(*arguments, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **variables})
+        done = run_command(["git", *arguments], cwd=ROOT, env=environment, stderr=DEVNULL)
     except OSError:
         return ""
     return "" if done.returncode else done.stdout

@@ -32,9 +32,8 @@ def log_model(
     contract: Mapping[str, Any],  # input and output format, as plain values
 ) -> None:
     """Logs a model in the pt2 format, for any batch size, without pickled code."""
-    logged = run.client.create_logged_model(
-        run.experiment_id, "model", source_run_id=run.id, params=run.mlflow_run.data.params
-    )
+    params = run.mlflow_run.data.params
+    logged = run.client.create_logged_model(run.experiment_id, "model", run.id, params=params)
     with use_tracking_uri(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Model.log(
@@ -92,29 +91,23 @@ def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registra
     the same split; else challenger. The test set plays no part in it.
     """
     client, stored = run.client, run.mlflow_run.data
-    name = f"{stored.tags['data']}-{stored.tags['model']}"
-    key = f"best/{score_name}"
+    name, key = f"{stored.tags['data']}-{stored.tags['model']}", f"best/{score_name}"
     score = stored.metrics[key]
     versions = client.search_model_versions(f"name = '{name}' and run_id = '{run.id}'")
     version = str(versions[0].version) if versions else _create_version(run, name)
     aliases = client.get_registered_model(name).aliases
     champion, challenger = (str(aliases.get(each, "")) for each in ("champion", "challenger"))
-    alias, reason = "champion", f"val/{score_name} {score:.4f}"
-    if not champion:
-        reason += ", the first of its name"
-    elif champion == version:
-        reason += ", as before"
-    else:
+    alias, reason = "champion", ", the first of its name"
+    if champion == version:
+        reason = ", as before"
+    elif champion:
         other = client.get_run(str(client.get_model_version(name, champion).run_id)).data
         best = other.metrics[key]
+        is_better = score > best if mode == "max" else score < best
+        reason = f" is {'' if is_better else 'not '}better than version {champion}'s {best:.4f}"
         if other.tags["split.fingerprint"] != stored.tags["split.fingerprint"]:
-            alias = "challenger"
-            reason += f", on another split than version {champion}"
-        elif score > best if mode == "max" else score < best:
-            reason += f" is better than version {champion}'s {best:.4f}"
-        else:
-            alias = "challenger"
-            reason += f" is not better than version {champion}'s {best:.4f}"
+            is_better, reason = False, f", on another split than version {champion}"
+        alias = "champion" if is_better else "challenger"
     client.set_registered_model_alias(name, alias, version)
     if alias == "champion" and challenger == version:
         client.delete_registered_model_alias(name, "challenger")
@@ -122,7 +115,7 @@ def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registra
     client.set_model_version_tag(name, version, "value", f"{score:.6g}")
     description = f"{link_to(run.mlflow_run)}\n\n{describe_run(run.mlflow_run)}"[:MAX_LENGTH]
     client.update_model_version(name, version, description)
-    return Registration(name, version, alias, reason)
+    return Registration(name, version, alias, f"val/{score_name} {score:.4f}{reason}")
 
 
 def _create_version(run: Run, name: str) -> str:

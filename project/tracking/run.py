@@ -194,10 +194,6 @@ class Run:
         """Saves text as an artifact."""
         self.client.log_text(self.id, text, file)
 
-    def log_files(self, folder: Path, name: str) -> None:
-        """Saves the files of a folder as artifacts in a folder ``name``."""
-        self.client.log_artifacts(self.id, str(folder), name)
-
     def log_figures(self, figures: Iterable[tuple[str, Any]]) -> None:
         """Saves Matplotlib figures as PNG under ``figures/``."""
         for name, figure in figures:

@@ -155,7 +155,7 @@ def test_a_run_of_code_without_the_command_line_is_reproduced(
     printed = clone.run("project.train", *TINY, folder=tmp_path / "old")
     clone.git("worktree", "remove", "--force", str(tmp_path / "old"))
     again = reproduce(printed.split("\nrun ")[1].split()[0])
-    assert again.is_equal
+    assert not again.failure
     assert len(again.metrics) == 3
     tags = clone.client.get_run(again.run_id).data.tags
     assert tags["mlflow.source.git.commit"].startswith(OLD)
@@ -237,7 +237,7 @@ def test_packages_of_other_versions_are_installed(
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     with logged(clone, run_id, "requirements.txt", "torch==", "forgotten_package==1.5\ntorch=="):
         again = reproduce(run_id)
-    assert again.is_equal
+    assert not again.failure
     packages = Path(clone.client.download_artifacts(again.run_id, "requirements.txt"))
     assert "forgotten-package==1.5" in packages.read_text().replace("_", "-")
     with (
