@@ -113,11 +113,9 @@ def summarise_data(data: DataModule, name: str, max_compared: int = MAX_COMPARED
     )
 
 
-def _find_near(
-    data: DataModule, max_compared: int
-) -> tuple[dict[str, int] | None, list[list[str]]]:
+def _find_near(data: DataModule, limit: int) -> tuple[dict[str, int] | None, list[list[str]]]:
     spec, source = data.spec, data.about
-    if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > max_compared:
+    if not spec.is_image or min(spec.shape[:2]) < MIN_SIZE or len(source.targets) > limit:
         return None, []
     hashes, pixels = data.image_hashes, data.hashes
     if hashes is None:  # too many to hash them in every run

@@ -158,9 +158,8 @@ def dataset_inputs(config: Config, data: Data) -> list[DatasetInput]:
     """MLflow's records of the train and val splits: digest, shapes and sizes."""
     records = []
     for split, samples in (("train", data.train), ("val", data.val)):
-        inputs = samples.inputs  # MLflow logs their shape and type.
-        if not isinstance(inputs, np.ndarray):  # Rows of a file are not read for that.
-            inputs = np.broadcast_to(np.zeros((), inputs.dtype), inputs.shape)
+        # MLflow logs only shape and type, for which no rows of a file need be read.
+        inputs = np.broadcast_to(np.zeros((), samples.inputs.dtype), samples.inputs.shape)
         name, digest = f"{config.data_name}-{split}", data.fingerprints[split][:36]
         dataset = from_numpy(inputs, targets=samples.targets, name=name, digest=digest)
         tags = [InputTag("mlflow.data.context", split)]
