@@ -1,10 +1,13 @@
 """Builds data, augmentation and models from a checked config."""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from project.config.check import Config, parse_arguments
+from pydantic import BaseModel
+
+from project.config.check import REST, Config, arguments_of
 from project.config.compose import Node
 from project.config.signatures import load, signature_of
 from project.core.errors import UserError, one_line
@@ -77,4 +80,11 @@ def _bind(path: str, node: Node) -> "partial[Any]":
 
 
 def _arguments(path: str, node: Node) -> dict[str, Any]:
-    return {key: value for key, value in parse_arguments(path, node) if key in node}
+    """The arguments of a checked node, with nested nodes as the objects that the target takes."""
+    fields: Mapping[str, Any] = arguments_of(node["_target_"], REST.get(path, "")).model_fields
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    for key, value in arguments.items():
+        annotation = fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            arguments[key] = annotation(**value)
+    return arguments

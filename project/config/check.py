@@ -158,13 +158,9 @@ def check_arguments(path: str, node: Node) -> Node:
     if reason := _reject_target(path, target):
         raise UserError(f"{path}._target_: {target}: {reason}")
     is_ours = str(target).startswith("project.")
-    return {"_target_": target} | parse_arguments(path, node).model_dump(exclude_unset=not is_ours)
-
-
-def parse_arguments(path: str, node: Node) -> BaseModel:
-    """The arguments of a node whose target is known, with nested nodes as pydantic models."""
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    return validate(path, arguments_of(node["_target_"], REST.get(path, "")), arguments)
+    values = {key: value for key, value in node.items() if key != "_target_"}
+    arguments = validate(path, arguments_of(str(target), REST.get(path, "")), values)
+    return {"_target_": target} | arguments.model_dump(exclude_unset=not is_ours)
 
 
 def _reject_target(path: str, target: Any) -> str:
