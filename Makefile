@@ -75,7 +75,7 @@ sweep: $(VENV)/.installed  ## search learning rate, weight decay, dropout; re-ru
 compare: $(VENV)/.installed-onnx  ## compare variants over seeds: LESSON=<name>|<file.yaml>; re-run to resume
 	@$(PROJECT) compare lesson=$(LESSON) $(OVERRIDES) $(LABELS) $(FLAGS)
 
-lessons: $(VENV)/.installed-onnx  ## run all lessons one after another, about 5 minutes on 2 cores
+lessons: $(VENV)/.installed-onnx  ## run all lessons one after another, most in under a minute each
 	@for file in lessons/*/lesson.yaml; do \
 		$(PROJECT) compare lesson=$$(basename $$(dirname $$file)) $(OVERRIDES) $(FLAGS) || exit; done
 
