@@ -19,8 +19,9 @@ OVERRIDES = $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(if $(DATA),data=$(DAT
 	$(if $(TARGET),data.target=$(call text,$(TARGET))) $(if $(MODEL),model=$(MODEL)) \
 	$(if $(DEVICES),trainer.devices=$(DEVICES)) $(if $(SEED),seed=$(SEED)) $(ARGS)
 
-LABELS = $(if $(NAME),name=$(call quoted,$(NAME))) $(if $(NOTE),note=$(call quoted,$(NOTE))) \
-	$(if $(TAGS),tags=$(call quoted,$(TAGS)))
+# From the command line only: some systems set NAME in the environment, to the machine's name.
+label = $(if $(findstring command,$(origin $(1))),$(2)=$(call quoted,$($(1))))
+LABELS = $(call label,NAME,name) $(call label,NOTE,note) $(call label,TAGS,tags)
 PROJECT = $(RUN_PYTHON) -m project
 FLAGS = $(if $(JSON),--json)
 

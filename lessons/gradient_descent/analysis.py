@@ -33,7 +33,7 @@ from project.core.arrays import Array, Curve
 from project.models.linear import Linear
 
 RULES = ("plain descent", "heavy ball", "rmsprop", "adam")  # variants that are tuned
-STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on it
+STARTS = (-2.2, -0.1, 0.3, 2.2)  # of the descents on TWO_MINIMA
 
 
 def _trajectory(trained: Trained) -> tuple[LeastSquares, Array]:

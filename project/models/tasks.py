@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.image import PeakSignalNoiseRatio
 
+from project.core.scores import Mode, mode_of
 from project.core.types import Spec
 
 
@@ -18,12 +19,16 @@ class Task(nn.Module):
 
     kind: ClassVar[Literal["classification", "regression", "reconstruction"]]
     score: ClassVar[str]  # metric by which checkpoints, runs and trials are compared
-    mode: ClassVar[Literal["min", "max"]]  # whether the score is minimised or maximised
     gap: ClassVar[tuple[str, ...]] = ()  # metrics whose generalisation gap is logged
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
+
+    @property
+    def mode(self) -> Mode:
+        """Whether lower or higher scores are better."""
+        return mode_of(self.score)
 
     def reference(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """True values (B, ...) that the predictions are compared with."""
@@ -51,7 +56,6 @@ class Regressor(Task):
 
     kind = "regression"
     score = "rmse"
-    mode = "min"
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of outputs (B, 1)."""
@@ -73,7 +77,6 @@ class Classifier(Task):
 
     kind = "classification"
     score = "accuracy"
-    mode = "max"
     gap = ("accuracy",)
     label_smoothing = 0.0  # probability mass moved to the wrong classes (arXiv:1512.00567)
     has_class_weights = False
@@ -108,7 +111,6 @@ class Reconstructor(Task):
 
     kind = "reconstruction"
     score = "loss"
-    mode = "min"
 
     def reference(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The input images themselves, (B, H, W, C) in [0, 1]."""

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from project.core.console import stdout
 from project.core.errors import UserError
+from project.core.scores import mode_of
 from project.core.types import Tags
 from project.tracking.find import RunInfo, find_runs
 from project.tracking.labels import NOTE, user_tags
@@ -55,7 +56,7 @@ def _score_key(run: RunInfo) -> Any:
     """Runs with a score first, together by its name, the best first."""
     if run.score is None or run.score != run.score:
         return True, "", 0.0
-    return False, run.score_name, run.score if run.is_minimised else -run.score
+    return False, run.score_name, run.score if mode_of(run.score_name) == "min" else -run.score
 
 
 KEYS = {

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -22,12 +22,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from project.core.scores import Mode
 from project.sweep.plan import PrunerName, SweepPlan
 from project.sweep.storage import lock
 
 DEATHS = "losses"  # attribute of a trial: last epoch before each death of its worker
 FACTOR = 3  # Hyperband's reduction factor
-Mode = Literal["min", "max"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")

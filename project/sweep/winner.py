@@ -136,7 +136,7 @@ def find_winner(search: Search, pool: Pool) -> Winner:
         settings=settings,
         difference=difference,
         run_id=run_id,
-        registration=register(run, search.score_name, mode),
+        registration=register(run, search.score_name),
         test_metrics={k: v for k, v in metrics.items() if k.startswith("test/")},
         config=config,
         command=make_command(plan.overrides, config, settings[0].values),

@@ -18,8 +18,6 @@ from project.tracking.lineage import Data
 from project.tracking.run import Run
 from project.tracking.store import experiment_ids, open_store, tracking_uri, use_tracking_uri
 
-MINIMISED = ("loss", "rmse", "mae", "mape")  # scores of which a lower one is better
-
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -39,11 +37,6 @@ class RunInfo:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     params: Mapping[str, str]
-
-    @property
-    def is_minimised(self) -> bool:
-        """Whether a lower score is better."""
-        return self.score_name in MINIMISED
 
 
 def _read_info(run: MlflowRun, parent_name: str) -> RunInfo:

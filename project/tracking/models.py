@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import mlflow
 import mlflow.pytorch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from project.core.arrays import Array
 from project.core.errors import UserError, first_line
+from project.core.scores import mode_of
 from project.tracking.description import MAX_LENGTH, describe_run, link_to
 from project.tracking.find import find_run, model_id
 from project.tracking.run import Run
@@ -84,7 +85,7 @@ class Registration:
     reason: str
 
 
-def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registration:
+def register(run: Run, score_name: str) -> Registration:
     """Registers the model of a finished run as ``<data>-<model>``, and each run only once.
 
     It becomes champion if there is none, or if its score on val is better than the champion's on
@@ -103,7 +104,7 @@ def register(run: Run, score_name: str, mode: Literal["min", "max"]) -> Registra
     elif champion:
         other = client.get_run(str(client.get_model_version(name, champion).run_id)).data
         best = other.metrics[key]
-        is_better = score > best if mode == "max" else score < best
+        is_better = score > best if mode_of(score_name) == "max" else score < best
         reason = f" is {'' if is_better else 'not '}better than version {champion}'s {best:.4f}"
         if other.tags["split.fingerprint"] != stored.tags["split.fingerprint"]:
             is_better, reason = False, f", on another split than version {champion}"

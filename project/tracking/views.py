@@ -4,7 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from project.tracking.find import MINIMISED, search_runs
+from project.core.scores import mode_of
+from project.tracking.find import search_runs
 from project.tracking.labels import PARENT
 from project.tracking.store import KINDS, experiment_name, open_store
 
@@ -47,5 +48,5 @@ def _state(query: str, scores: list[str]) -> dict[str, object]:
     state = {"selectedColumns": [*columns, *COLUMNS], "searchFilter": query}
     if not scores:
         return {**state, "orderByKey": "attributes.`Created`", "orderByAsc": False}
-    is_minimised = scores[0].removeprefix("best/") in MINIMISED
+    is_minimised = mode_of(scores[0].removeprefix("best/")) == "min"
     return {**state, "orderByKey": columns[0], "orderByAsc": is_minimised}

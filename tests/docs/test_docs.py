@@ -74,7 +74,7 @@ def test_an_install_is_skipped_when_nothing_changed(clone: Path, run: Run) -> No
 
 
 def test_the_example_model_trains_with_the_example_augmentation(clone: Path, run: Run) -> None:
-    _write_example_model(clone)
+    _write_example(clone, README, "model", "models", "tiny")
     text = next(block for block in blocks(README, "yaml") if "blur" in block)
     assert set(yaml.safe_load(text)) == {"blur"}
     (clone / "conf" / "augment" / "blur.yaml").write_text(text)
@@ -85,7 +85,7 @@ def test_the_example_model_trains_with_the_example_augmentation(clone: Path, run
 
 @pytest.mark.slow
 def test_the_example_model_keeps_the_contract_of_all_models(clone: Path, run: Run) -> None:
-    _write_example_model(clone)
+    _write_example(clone, README, "model", "models", "tiny")
     shutil.copytree(project.ROOT / "tests", clone / "tests", dirs_exist_ok=True)
     files = "tests/models/test_models.py tests/sweep/test_space.py"
     done = run(f".venv/bin/python -m pytest -q -p no:cacheprovider {files} -k tiny")
@@ -93,15 +93,15 @@ def test_the_example_model_keeps_the_contract_of_all_models(clone: Path, run: Ru
 
 
 def test_the_example_data_set_trains_without_further_options(clone: Path, run: Run) -> None:
-    _write_example_data(clone)
+    _write_example(clone, DATA, "data", "data", "mine")
     done = run('make train DATA=mine ARGS="trainer.max_epochs=1"')
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 def test_the_examples_pass_the_checks_of_lint(clone: Path, run: Run) -> None:
-    model = _write_example_model(clone).relative_to(clone)
-    data = _write_example_data(clone).relative_to(clone)
+    model = _write_example(clone, README, "model", "models", "tiny").relative_to(clone)
+    data = _write_example(clone, DATA, "data", "data", "mine").relative_to(clone)
     analysis = _write_example_comparison(clone).relative_to(clone)
     cache = project.ROOT / ".mypy_cache"  # a cold start takes minutes
     for line in (
@@ -116,20 +116,12 @@ def test_the_examples_pass_the_checks_of_lint(clone: Path, run: Run) -> None:
     assert str(data) not in problems
 
 
-def _write_example_model(clone: Path) -> Path:
-    (code,) = blocks(README, "python")
-    text = next(block for block in blocks(README, "yaml") if "tiny" in block)
-    (clone / "conf" / "model" / "tiny.yaml").write_text(text)
-    file = clone / "project" / "models" / "tiny.py"
-    file.write_text(code)
-    return file
-
-
-def _write_example_data(clone: Path) -> Path:
-    (code,) = blocks(DATA, "python")
-    text = next(block for block in blocks(DATA, "yaml") if "mine" in block)
-    (clone / "conf" / "data" / "mine.yaml").write_text(text)
-    file = clone / "project" / "data" / "mine.py"
+def _write_example(clone: Path, page: Path, group: str, folder: str, name: str) -> Path:
+    """Writes a page's example of a model or a data set, and its YAML, into a clone."""
+    (code,) = blocks(page, "python")
+    text = next(block for block in blocks(page, "yaml") if name in block)
+    (clone / "conf" / group / f"{name}.yaml").write_text(text)
+    file = clone / "project" / folder / f"{name}.py"
     file.write_text(code)
     return file
 

@@ -1,5 +1,8 @@
 """Names, notes and tags of runs: given on a command line, stored, listed and searched for."""
 
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from compare.files import write
 from conftest import TINY, configure
 
+from project import ROOT
 from project.cli.arguments import read_arguments
 from project.cli.commands import COMMANDS
 from project.cli.main import main
@@ -154,3 +158,16 @@ def test_labels_need_no_hydra_quoting() -> None:
     assert read_labels("a, b", "{c: [d]}", "") == {"mlflow.runName": "a, b", "note": "{c: [d]}"}
     with pytest.raises(UserError, match="owner"):
         read_labels(tags="owner=")
+
+
+def test_make_takes_labels_from_its_command_line_only() -> None:
+    def print_command(*arguments: str) -> str:
+        command = ["make", "--dry-run", "train", *arguments]
+        environment = {**os.environ, "NAME": "this-machine", "NOTE": "", "TAGS": "a=b"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert not re.search(r"\b(name|note|tags)=", print_command())
+    assert "name='first try'" in print_command("NAME=first try")

@@ -182,7 +182,7 @@ def test_the_card_counts_openings_by_other_runs(
 
 
 def test_a_registered_name_is_exported(digits_run: FitResult, tmp_path: Path) -> None:
-    registration = register(find_run(digits_run.run_id), "accuracy", "max")
+    registration = register(find_run(digits_run.run_id), "accuracy")
     for version in (registration.version, "latest"):
         exported = export(f"models:/{registration.name}/{version}", output=str(tmp_path / version))
         assert digits_run.run_id in (exported.folder / "card.md").read_text()

@@ -100,7 +100,7 @@ def test_a_registered_model_is_enough(
                 "trainer.max_epochs=1",
             )
         )
-    registration = register(find_run(result.run_id), "accuracy", "max")
+    registration = register(find_run(result.run_id), "accuracy")
     assert registration.name == "gone-cnn"
     before = predict(result.run_id, folder)
     for place in (image_folder, tmp_path / "cache", own_store / "checkpoints"):

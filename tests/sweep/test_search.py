@@ -129,7 +129,7 @@ def test_only_a_better_val_score_replaces_the_champion(swept: Swept, tmp_path: P
 
         def register_with(score: float) -> Registration:
             client.log_metric(other.id, "best/accuracy", score, step=10**6 + int(100 * score))
-            return register(Run(other.id), "accuracy", "max")
+            return register(Run(other.id), "accuracy")
 
         client.log_metric(winner, "best/accuracy", 0.5, step=10**6)
         first = register_with(0.0)

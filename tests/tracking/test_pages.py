@@ -25,7 +25,7 @@ def test_a_run_and_its_registered_version_are_described(own_store: Path) -> None
     assert f"`make reproduce RUN={run.id}`" in text
     (model,) = run.mlflow_run.outputs.model_outputs
     assert f"(#/experiments/{run.experiment_id}/models/{model.model_id}?" in text
-    version = register(run, "accuracy", "max")
+    version = register(run, "accuracy")
     described = run.client.get_model_version(version.name, version.version).description
     assert f"(#/experiments/{run.experiment_id}/runs/{run.id}?" in described
     assert described.endswith(text)
